@@ -1,1 +1,27 @@
-//! (being written)
+//! QUIC endpoints with mutual certificates, and calls over them (`spec/wire.md`, `spec/permissions.md`).
+//!
+//! Owns everything that names quinn, rustls or X.509: certificates, trust, connections, calls, pacing. Invariants: no byte
+//! travels without TLS 1.3 and two verified certificates; no call reaches a service without the permission; every wait has an
+//! end; memory per peer is bounded.
+//!
+//! Does not know what calls mean: messages are `protocol/core`, services are the daemons.
+
+mod call;
+pub mod cert;
+mod connection;
+mod credentials;
+mod endpoint;
+mod error;
+pub mod limits;
+mod pace;
+mod serve;
+mod trust;
+
+pub use call::{Call, IncomingCall, Receiver, Sender};
+pub use connection::Connection;
+pub use credentials::Credentials;
+pub use endpoint::{Client, Server, Settings};
+pub use error::{CloseCode, Error, Unusable};
+pub use pace::Pacer;
+pub use serve::Service;
+pub use trust::TrustError;

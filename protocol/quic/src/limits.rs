@@ -1,0 +1,44 @@
+//! Limits of connections and calls (`spec/wire.md#limits`).
+//!
+//! Owns the numbers. Invariant: what one peer can make us hold or wait for is bounded by these.
+//!
+//! Does not bound messages: those limits are in `protocol/core`.
+
+use std::time::Duration;
+
+/// A call in which nothing is sent or received for so long is ended.
+pub const CALL_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// A connection on which no packet arrives for so long is gone.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// A handshake that takes longer is given up.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes that one stream may have in flight or unread; more makes the reassembly of lossy streams fragile.
+pub const STREAM_WINDOW: u32 = 2 << 20;
+/// Bytes that all streams of a connection may have in flight or unread, at the side that asks.
+pub const CLIENT_WINDOW: u32 = 32 << 20;
+/// The same at the side that answers.
+pub const SERVER_WINDOW: u32 = 16 << 20;
+/// Smallest connection window under a cap.
+pub const CAPPED_WINDOW_MIN: u32 = 256 << 10;
+/// Calls that a peer may have open at once on one connection.
+pub const CALLS_MAX: u32 = 64;
+/// Handshakes that a server has under way at once.
+pub const HANDSHAKES_MAX: usize = 1024;
+/// Handshakes under way above which a client must first prove its address.
+pub const HANDSHAKES_UNPROVEN_MAX: usize = 64;
+/// Bytes kept for one peer before its handshake begins.
+pub const INCOMING_BUFFER_LEN: u64 = 64 << 10;
+/// Bytes kept for all peers before their handshakes begin.
+pub const INCOMING_BUFFER_TOTAL_LEN: u64 = 16 << 20;
+/// Connections that a server has open at once.
+pub const CONNECTIONS_MAX: usize = 16_384;
+/// Socket buffer that is asked of the kernel, which may give less.
+pub const SOCKET_BUFFER_LEN: usize = 4 << 20;
+/// Bytes of frames that are collected before they are written.
+pub const SEND_BUFFER_LEN: usize = 32 << 10;
+/// Longest wait between two looks at the wall clock for an expired certificate.
+pub const EXPIRY_CHECK_MAX: Duration = Duration::from_secs(600);
+/// Largest PEM file that is read.
+pub const PEM_LEN_MAX: u64 = 1 << 20;
+/// Longest text that is kept of a peer's reason for closing.
+pub const REASON_LEN_MAX: usize = 256;

@@ -35,8 +35,8 @@ pub const TREE_LEN_MAX: usize = 512 * 1024;
 pub const CHUNK_LEN_MAX: usize = 1024 * 1024;
 /// A blob of at most this many bytes is one chunk under every profile.
 pub const SINGLE_CHUNK_LEN_MAX: u64 = 16 * 1024;
-/// Longest recipe, in bytes: about 466,000 chunks.
-pub const RECIPE_LEN_MAX: usize = 16 * 1024 * 1024;
+/// Longest recipe, in bytes: about 54,000 chunks, so that a recipe travels in one frame.
+pub const RECIPE_LEN_MAX: usize = 15 * 128 * 1024;
 /// Longest image object, in bytes.
 pub const IMAGE_LEN_MAX: usize = 1024 * 1024;
 /// Longest blob, in bytes.

@@ -32,13 +32,20 @@ impl Profile {
             1 => Some(Self::default_profile()),
             2 => Some(Self::fastcdc(2, "fastcdc-128k", 32 * 1024, 128 * 1024, 512 * 1024)),
             3 => Some(Self::fastcdc(3, "fastcdc-32k", 16 * 1024, 32 * 1024, 128 * 1024)),
+            4 => Some(Self::fastcdc(4, "fastcdc-512k", 128 * 1024, 512 * 1024, 1024 * 1024)),
             _ => None,
         }
     }
 
+    /// Returns the profile for a blob of `size` bytes in a store of this profile: itself, or for blobs so large that
+    /// their recipe would pass its limit, the coarsest one.
+    pub fn for_size(self, size: u64) -> Self {
+        if size <= FINE_SIZE_MAX { self } else { Self::from_id(COARSEST).unwrap_or(self) }
+    }
+
     /// Finds a profile by its name.
     pub fn from_name(name: &str) -> Option<Self> {
-        (1..=3).filter_map(Self::from_id).find(|profile| profile.name == name)
+        (1..=COARSEST).filter_map(Self::from_id).find(|profile| profile.name == name)
     }
 
     fn fastcdc(id: u16, name: &'static str, min_len: usize, avg_len: usize, max_len: usize) -> Self {
@@ -97,12 +104,17 @@ impl Profile {
     }
 }
 
+const COARSEST: u16 = 4;
+
+/// Largest blob that is cut by the store's own profile, in bytes.
+const FINE_SIZE_MAX: u64 = 1 << 29;
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
         Digest,
-        limits::{CHUNK_LEN_MAX, SINGLE_CHUNK_LEN_MAX},
+        limits::{CHUNK_LEN_MAX, RECIPE_LEN_MAX, SINGLE_CHUNK_LEN_MAX},
         testing::painted,
     };
 
@@ -112,15 +124,15 @@ mod tests {
         let lens =
             |id| -> Vec<usize> { Profile::from_id(id).expect("profile").chunks(&bytes).map(<[u8]>::len).collect() };
         let digest = |id| Digest::of(format!("{:?}", lens(id)).as_bytes()).short();
-        assert_eq!([digest(1), digest(2), digest(3)], CUT_VECTORS.map(str::to_owned), "{:?}", lens(1));
+        assert_eq!([digest(1), digest(2), digest(3), digest(4)], CUT_VECTORS.map(str::to_owned), "{:?}", lens(1));
     }
 
-    const CUT_VECTORS: [&str; 3] = ["89f3fe19336a", "e92e6c63b9f7", "9deb20b1fa69"];
+    const CUT_VECTORS: [&str; 4] = ["89f3fe19336a", "e92e6c63b9f7", "9deb20b1fa69", "d4055b70f837"];
 
     #[test]
     fn windows_and_whole_blobs_cut_alike() {
         let bytes = painted(3_000_000);
-        for id in 1..=3 {
+        for id in 1..=COARSEST {
             let profile = Profile::from_id(id).expect("profile");
             let mut start = 0;
             for chunk in profile.chunks(&bytes) {
@@ -136,10 +148,14 @@ mod tests {
 
     #[test]
     fn every_profile_keeps_the_bounds_of_the_format() {
-        for profile in (1..=3).filter_map(Profile::from_id) {
+        for profile in (1..=COARSEST).filter_map(Profile::from_id) {
             assert!(profile.max_len() <= CHUNK_LEN_MAX);
             assert!(profile.min_len() as u64 >= SINGLE_CHUNK_LEN_MAX);
             assert_eq!(Profile::from_name(profile.name()), Some(profile));
+            // Even if every chunk of the largest finely cut blob were as short as allowed, its recipe fits.
+            if profile.id() != COARSEST {
+                assert!(FINE_SIZE_MAX.div_ceil(profile.min_len() as u64) <= (RECIPE_LEN_MAX / 40) as u64);
+            }
         }
         assert_eq!(Profile::from_id(0), None);
     }

@@ -20,7 +20,7 @@ message! {
         1 method: Method = 0,
         /// Time after which the caller no longer waits, counted from the arrival of this frame.
         2 deadline_ms: Option<u64> = 0,
-        /// The caller asks the peer to send no faster than this on the whole connection.
+        /// The caller asks the peer to send no faster than this on the whole connection; 0 lifts an earlier cap.
         3 rate_bytes_per_s: Option<u64> = 0,
     }
 }

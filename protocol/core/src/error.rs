@@ -5,16 +5,16 @@
 //!
 //! Does not describe failed calls: that is `CallFailure`.
 
-use crate::limits::FRAME_MAX;
-
 /// Bytes that are not what the protocol says they must be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
-    /// The length of a frame is above `FRAME_MAX`.
-    #[error("frame of {len} bytes is above the limit of {FRAME_MAX}")]
+    /// The length of a frame is above its limit.
+    #[error("frame of {len} bytes is above the limit of {limit}")]
     FrameTooLong {
         /// Length that the peer announced.
         len: u64,
+        /// The limit of `spec/wire.md`.
+        limit: u64,
     },
     /// The tag of a frame is not known in this version.
     #[error("frame has unknown tag {tag}")]

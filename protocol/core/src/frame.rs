@@ -1,13 +1,14 @@
 //! Frames: the unit in which everything travels on a stream (`spec/wire.md#frame`).
 //!
-//! Owns the five bytes in front of a payload and the incremental decoder. Invariants: no payload above `FRAME_MAX` is
-//! accepted or written; memory grows with bytes that arrived, never with a length that was announced.
+//! Owns the five bytes in front of a payload and the incremental decoder. Invariants: no payload above `FRAME_MAX` (for
+//! records, where they may come, `RECORD_LEN_MAX`) is accepted; memory grows with bytes that arrived, never with a length
+//! that was announced.
 //!
 //! Does not look into payloads (`message`) and does not read streams (`protocol/quic`).
 
 use crate::{
     DecodeError, FrameTag,
-    limits::{FRAME_HEADER_LEN, FRAME_MAX},
+    limits::{FRAME_HEADER_LEN, FRAME_MAX, RECORD_LEN_MAX},
 };
 
 /// One frame as it came.
@@ -19,9 +20,28 @@ pub struct Frame {
     pub payload: Vec<u8>,
 }
 
-/// Returns the header of a frame, or `None` for a payload above `FRAME_MAX`.
+/// Which frames a stream may carry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FrameRule {
+    /// Messages of at most `FRAME_MAX`.
+    #[default]
+    Messages,
+    /// Messages, and records of at most `RECORD_LEN_MAX`.
+    Records,
+}
+
+impl FrameRule {
+    const fn payload_max(self, tag: FrameTag) -> usize {
+        match (self, tag) {
+            (Self::Records, FrameTag::Object) => RECORD_LEN_MAX,
+            _ => FRAME_MAX,
+        }
+    }
+}
+
+/// Returns the header of a frame, or `None` for a payload above the limit of its tag.
 pub fn frame_header(tag: FrameTag, payload_len: usize) -> Option<[u8; FRAME_HEADER_LEN]> {
-    if payload_len > FRAME_MAX {
+    if payload_len > FrameRule::Records.payload_max(tag) {
         return None;
     }
     let [a, b, c, d] = u32::try_from(payload_len).ok()?.to_le_bytes();
@@ -31,20 +51,18 @@ pub fn frame_header(tag: FrameTag, payload_len: usize) -> Option<[u8; FRAME_HEAD
 /// Returns the tag and the payload length that a header announces.
 ///
 /// # Errors
-/// When the length is above `FRAME_MAX` or the tag is not known.
-pub fn read_frame_header(header: [u8; FRAME_HEADER_LEN]) -> Result<(FrameTag, usize), DecodeError> {
+/// When the tag is not known or the length is above its limit.
+pub fn read_frame_header(header: [u8; FRAME_HEADER_LEN], rule: FrameRule) -> Result<(FrameTag, usize), DecodeError> {
     let [a, b, c, d, tag] = header;
+    let tag = FrameTag::from_tag(tag).ok_or(DecodeError::UnknownFrame { tag })?;
     let len = u32::from_le_bytes([a, b, c, d]);
     match usize::try_from(len) {
-        Ok(payload_len) if payload_len <= FRAME_MAX => {
-            let tag = FrameTag::from_tag(tag).ok_or(DecodeError::UnknownFrame { tag })?;
-            Ok((tag, payload_len))
-        }
-        _ => Err(DecodeError::FrameTooLong { len: u64::from(len) }),
+        Ok(payload_len) if payload_len <= rule.payload_max(tag) => Ok((tag, payload_len)),
+        _ => Err(DecodeError::FrameTooLong { len: u64::from(len), limit: rule.payload_max(tag) as u64 }),
     }
 }
 
-/// Appends a whole frame to `out`; `None`, and nothing written, for a payload above `FRAME_MAX`.
+/// Appends a whole frame to `out`; `None`, and nothing written, for a payload above the limit of its tag.
 pub fn encode_frame(tag: FrameTag, payload: &[u8], out: &mut Vec<u8>) -> Option<()> {
     let header = frame_header(tag, payload.len())?;
     out.extend_from_slice(&header);
@@ -58,6 +76,7 @@ pub fn encode_frame(tag: FrameTag, payload: &[u8], out: &mut Vec<u8>) -> Option<
 /// is lost: there is no way to find the next frame.
 #[derive(Debug, Default)]
 pub struct FrameDecoder {
+    rule: FrameRule,
     header: [u8; FRAME_HEADER_LEN],
     header_len: usize,
     open: Option<(FrameTag, usize)>,
@@ -66,8 +85,13 @@ pub struct FrameDecoder {
 
 impl FrameDecoder {
     /// Starts at the beginning of a stream.
-    pub fn new() -> Self {
-        Self::default()
+    pub fn new(rule: FrameRule) -> Self {
+        Self { rule, ..Self::default() }
+    }
+
+    /// Changes which frames may come from now on.
+    pub const fn set_rule(&mut self, rule: FrameRule) {
+        self.rule = rule;
     }
 
     /// Consumes bytes from the front of `input` until a frame is complete or the input is used up.
@@ -83,7 +107,7 @@ impl FrameDecoder {
                 self.header_len += 1;
             }
             if self.header_len == FRAME_HEADER_LEN {
-                self.open = Some(read_frame_header(self.header)?);
+                self.open = Some(read_frame_header(self.header, self.rule)?);
             }
         }
         let Some((tag, payload_len)) = self.open else { return Ok(None) };

@@ -20,7 +20,7 @@ mod permission;
 
 pub use call::{CallFailure, ErrorCode, Request};
 pub use error::DecodeError;
-pub use frame::{Frame, FrameDecoder, encode_frame, frame_header, read_frame_header};
+pub use frame::{Frame, FrameDecoder, FrameRule, encode_frame, frame_header, read_frame_header};
 pub use identity::Identity;
 pub use message::{
     Absent, Ack, Commit, Delete, Deviation, Deviations, End, Fetch, FleetList, FrameTag, Get, GetImage, GetImageReply,

@@ -5,24 +5,24 @@
 //!
 //! Does not enforce them: decoders do, where they read.
 
-/// Largest payload of one frame.
+use dominator_store_core::{RECORD_HEADER_LEN, limits::object_len_max};
+
+pub use dominator_store_core::limits::{IMAGE_LEN_MAX, IMAGE_NAME_LEN_MAX, PATH_LEN_MAX};
+
+/// Largest payload of one frame, except where records travel.
 pub const FRAME_MAX: usize = 2 << 20;
+/// Largest payload of an `Object` frame in the calls that carry records: the longest recipe and a record header.
+pub const RECORD_LEN_MAX: usize = RECORD_HEADER_LEN + object_len_max(dominator_store_core::ObjectKind::Recipe);
 /// Length of the length and the tag in front of every payload.
 pub const FRAME_HEADER_LEN: usize = 5;
 /// Most ids in one message.
 pub const IDS_MAX: usize = 4096;
-/// Longest image name, or prefix of one.
-pub const IMAGE_NAME_LEN_MAX: usize = 1024;
-/// Longest encoded image.
-pub const IMAGE_LEN_MAX: usize = 1 << 20;
 /// Most images in one reply to a list.
 pub const LIST_MAX: usize = 1000;
 /// Longest text written for people: a failure, a hint, a detail, the last error of a machine.
 pub const TEXT_LEN_MAX: usize = 1024;
 /// Longest host name, host and port, or group name.
 pub const HOST_LEN_MAX: usize = 512;
-/// Longest path of a deviation.
-pub const PATH_LEN_MAX: usize = 16 << 10;
 /// Most deviations that are reported for one machine.
 pub const DEVIATIONS_MAX: usize = 10_000;
 /// Most history lines that are reported for one machine.

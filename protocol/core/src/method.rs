@@ -7,6 +7,8 @@
 
 use std::fmt;
 
+use crate::FrameRule;
+
 /// What the name in a permission's scope is compared with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ScopeKind {
@@ -81,6 +83,22 @@ methods! {
 }
 
 impl Method {
+    /// Returns what the side that answers may receive.
+    pub const fn request_rule(self) -> FrameRule {
+        match self {
+            Self::ImagePublish => FrameRule::Records,
+            _ => FrameRule::Messages,
+        }
+    }
+
+    /// Returns what the side that asks may receive.
+    pub const fn reply_rule(self) -> FrameRule {
+        match self {
+            Self::ObjectGet | Self::ObjectRecipes => FrameRule::Records,
+            _ => FrameRule::Messages,
+        }
+    }
+
     /// Finds a method by its name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|method| method.name() == name)

@@ -1,19 +1,20 @@
 //! The arithmetic of a bandwidth cap (`spec/wire.md#pacing`).
 //!
 //! Owns `Schedule`, which says when the next bytes may pass. Invariant: over any second, at most the rate plus 3 % passes,
-//! if callers pass pieces of at most `piece_len`; time comes in as nanoseconds of any monotonic clock.
+//! if each of `user_count` users has at most one piece of `piece_len` granted and not yet passed; time comes in as
+//! nanoseconds of any monotonic clock.
 //!
 //! Does not wait: `protocol/quic` does.
 
 /// Rates below this are raised to it, so that a piece is never smaller than a few bytes.
-const RATE_MIN: u64 = 4 << 10;
+const RATE_MIN: u64 = 64 << 10;
 /// Largest piece that passes at once.
 const PIECE_MAX: usize = 32 << 10;
 /// Bytes of payload for which one byte of packet headers is counted.
 const PAYLOAD_PER_OVERHEAD: u64 = 24;
 /// Time for which unused rate is kept.
 const CREDIT_NS: u64 = 10_000_000;
-/// A piece takes at most one of so many parts of a second.
+/// The pieces of all users together take at most one of so many parts of a second.
 const PIECES_PER_S: u64 = 128;
 const NS_PER_S: u64 = 1_000_000_000;
 
@@ -40,11 +41,14 @@ impl Schedule {
         self.rate_bytes_per_s
     }
 
-    /// Returns the largest number of bytes that should be taken at once.
-    pub fn piece_len(&self) -> usize {
+    /// Returns the largest number of bytes that one of `user_count` users should take at once.
+    pub fn piece_len(&self, user_count: usize) -> usize {
         match self.rate_bytes_per_s {
             None => PIECE_MAX,
-            Some(rate) => usize::try_from(rate / PIECES_PER_S).unwrap_or(PIECE_MAX).min(PIECE_MAX),
+            Some(rate) => {
+                let piece_len = rate / PIECES_PER_S / (user_count as u64).max(1);
+                usize::try_from(piece_len).unwrap_or(PIECE_MAX).clamp(1, PIECE_MAX)
+            }
         }
     }
 

@@ -72,7 +72,7 @@ pub fn decode<T: Canonical>(bytes: &[u8]) -> Result<T, CborError> {
 pub struct Writer(Encoder<Vec<u8>>);
 
 fn sure<T>(result: Result<T, minicbor::encode::Error<Infallible>>) {
-    assert!(result.is_ok(), "writing CBOR to memory cannot fail");
+    result.expect("writing CBOR to memory cannot fail");
 }
 
 impl Default for Writer {

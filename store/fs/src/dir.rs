@@ -15,7 +15,7 @@ use std::{
 
 use dominator_store_core::{Name, TreePath};
 use rustix::{
-    fs::{AtFlags, CWD, Mode, OFlags, RawDir, RenameFlags, ResolveFlags, StatxFlags},
+    fs::{AtFlags, CWD, FsWord, Mode, OFlags, RawDir, RenameFlags, ResolveFlags, StatxFlags},
     io::{Errno, retry_on_intr},
 };
 
@@ -43,7 +43,7 @@ impl Dir {
         let fail = |errno: Errno| FsError::Open { path: path.to_owned(), source: errno.into() };
         let fd = retry_on_intr(|| rustix::fs::open(path, DIR_FLAGS, Mode::empty())).map_err(fail)?;
         check_proc()?;
-        let remote = REMOTE_MAGICS.contains(&i64::from(rustix::fs::fstatfs(&fd).map_err(fail)?.f_type));
+        let remote = REMOTE_MAGICS.contains(&rustix::fs::fstatfs(&fd).map_err(fail)?.f_type);
         Ok(Self { fd, path: TreePath::root(), remote })
     }
 
@@ -300,4 +300,5 @@ const RESOLVE: ResolveFlags = ResolveFlags::BENEATH
     .union(ResolveFlags::NO_XDEV);
 
 /// `f_type` of file systems whose attributes another machine or process may change: NFS, CIFS, SMB2, FUSE, 9p, Ceph, AFS.
-const REMOTE_MAGICS: [i64; 7] = [0x6969, 0xff53_4d42, 0xfe53_4d42, 0x6573_5546, 0x0102_1997, 0x00c3_6400, 0x5346_414f];
+const REMOTE_MAGICS: [FsWord; 7] =
+    [0x6969, 0xff53_4d42, 0xfe53_4d42, 0x6573_5546, 0x0102_1997, 0x00c3_6400, 0x5346_414f];

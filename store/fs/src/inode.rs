@@ -8,7 +8,7 @@
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use dominator_store_core::{Managed, Meta, TreePath};
+use dominator_store_core::{Managed, Meta, Mtime, TreePath};
 use rustix::{
     fs::{AtFlags, CWD, Gid, Mode, StatxFlags, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags},
     io::Errno,
@@ -50,13 +50,16 @@ impl Inode<'_> {
             self.set_wanted(meta, &names, path)?;
         }
         match meta.mtime {
-            Some(mtime) if mtime != stat.mtime => {
-                let last_modification = Timespec { tv_sec: mtime.seconds, tv_nsec: i64::from(mtime.nanoseconds) };
-                let times = Timestamps { last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT }, last_modification };
-                self.set_times(&times).at("set time of", path)
-            }
+            Some(mtime) if mtime != stat.mtime => self.write_mtime(mtime, path),
             _ => Ok(()),
         }
+    }
+
+    /// Gives the inode the modification time `mtime`.
+    pub(crate) fn write_mtime(&self, mtime: Mtime, path: &TreePath) -> Result<()> {
+        let last_modification = Timespec { tv_sec: mtime.seconds, tv_nsec: i64::from(mtime.nanoseconds) };
+        let times = Timestamps { last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT }, last_modification };
+        self.set_times(&times).at("set time of", path)
     }
 
     /// Removes attributes that are not wanted, such as inherited access lists; returns the names of all that were there.

@@ -7,7 +7,7 @@
 
 use std::os::fd::AsFd;
 
-use dominator_store_core::{Managed, Meta, Name, TreePath};
+use dominator_store_core::{Managed, Meta, Mtime, Name, TreePath};
 
 use crate::{
     Dir, FileType, Result, Stat,
@@ -41,6 +41,18 @@ pub fn write_dir_meta(dir: &Dir, meta: &Meta, managed: Managed) -> Result<()> {
 /// The change is not atomic: a reader may see a part of it.
 pub fn write_meta_in_place(dir: &Dir, name: &Name, meta: &Meta, managed: Managed) -> Result<()> {
     Inode::Pinned(dir.pin(name)?).write_meta(meta, managed, &dir.path().join(name))
+}
+
+/// Gives the entry `name`, of any type, the modification time `mtime`, provided that it is the inode `ino`; says whether
+/// it was. The change is atomic.
+pub fn write_mtime(dir: &Dir, name: &Name, ino: u64, mtime: Mtime) -> Result<bool> {
+    let path = dir.path().join(name);
+    let inode = Inode::Pinned(dir.pin(name)?);
+    let is_expected = inode.stat(&path)?.ino == ino;
+    if is_expected {
+        inode.write_mtime(mtime, &path)?;
+    }
+    Ok(is_expected)
 }
 
 /// Makes the metadata of `stat` with no extended attributes.

@@ -21,7 +21,7 @@ use rustls_pki_types::CertificateDer;
 use crate::{
     Call, CloseCode, Error, Pacer, Settings, TrustError, cert,
     error::Unusable,
-    limits::{CAPPED_WINDOW_MIN, CLIENT_WINDOW, EXPIRY_CHECK_MAX},
+    limits::{CAPPED_WINDOW_MIN, CLIENT_WINDOW, EXPIRY_CHECK_MAX, SEND_WINDOW},
 };
 
 /// A connection with a verified peer; clones are the same connection.
@@ -49,6 +49,8 @@ pub(crate) struct Shared {
     pub(crate) receive_rate: Pacer,
     /// Cap of our whole endpoint.
     pub(crate) endpoint_receive_rate: Pacer,
+    /// The peer was asked for a cap, so it must also be told when there is none any more.
+    has_asked: AtomicBool,
 }
 
 impl Connection {
@@ -73,6 +75,7 @@ impl Connection {
             send_rate: settings.send_rate.clone(),
             receive_rate: Pacer::unlimited(),
             endpoint_receive_rate: settings.receive_rate.clone(),
+            has_asked: AtomicBool::new(false),
         };
         let connection = Self { quic, shared: Arc::new(shared) };
         tokio::spawn(close_at_expiry(connection.clone()));
@@ -135,11 +138,14 @@ impl Connection {
     /// Caps what this connection receives: we read no faster, and each call from now on asks the peer to send no faster.
     pub fn set_receive_rate(&self, rate_bytes_per_s: Option<u64>) {
         self.shared.receive_rate.set_rate(rate_bytes_per_s);
-        // Half a second of bytes may be under way: enough for long links, too little to burst through the cap for long.
-        let window = rate_bytes_per_s.map_or(CLIENT_WINDOW, |rate| {
-            u32::try_from(rate / 2).unwrap_or(CLIENT_WINDOW).clamp(CAPPED_WINDOW_MIN, CLIENT_WINDOW)
-        });
-        self.quic.set_receive_window(VarInt::from_u32(window));
+        self.quic.set_receive_window(VarInt::from_u32(capped_window(rate_bytes_per_s, CLIENT_WINDOW)));
+    }
+
+    /// Does what the peer asked for in a request: 0 lifts the cap.
+    pub(crate) fn set_asked_rate(&self, rate_bytes_per_s: u64) {
+        let rate_bytes_per_s = (rate_bytes_per_s > 0).then_some(rate_bytes_per_s);
+        self.shared.asked_rate.set_rate(rate_bytes_per_s);
+        self.quic.set_send_window(u64::from(capped_window(rate_bytes_per_s, SEND_WINDOW)));
     }
 
     /// Returns the bytes sent on streams, frame headers included.
@@ -192,11 +198,31 @@ impl Connection {
 }
 
 impl Shared {
+    /// What a request says about our cap: nothing if there never was one, 0 if it was lifted.
+    pub(crate) fn asked_rate_of_peer(&self) -> Option<u64> {
+        match self.receive_rate.rate() {
+            Some(rate) => {
+                self.has_asked.store(true, Ordering::Relaxed);
+                Some(rate)
+            }
+            None => self.has_asked.load(Ordering::Relaxed).then_some(0),
+        }
+    }
+
     pub(crate) fn error(&self, error: quinn::ConnectionError) -> Error {
         if self.expired.load(Ordering::Relaxed) {
             return Error::Refused { peer: self.peer, source: TrustError::PeerExpired };
         }
         Error::from_connection(self.peer, error)
+    }
+}
+
+/// A quarter of a second of bytes may be under way: enough for long links, too little to burst far through the cap after a
+/// stall.
+fn capped_window(rate_bytes_per_s: Option<u64>, window: u32) -> u32 {
+    match rate_bytes_per_s {
+        None => window,
+        Some(rate) => u32::try_from(rate / 4).unwrap_or(window).clamp(CAPPED_WINDOW_MIN, window),
     }
 }
 

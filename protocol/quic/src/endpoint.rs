@@ -21,8 +21,8 @@ use crate::{
     CloseCode, Connection, Credentials, Error, Pacer, Service, TrustError,
     limits::{
         CALL_IDLE_TIMEOUT, CALLS_MAX, CLIENT_WINDOW, CONNECTIONS_MAX, HANDSHAKE_TIMEOUT, HANDSHAKES_MAX,
-        HANDSHAKES_UNPROVEN_MAX, IDLE_TIMEOUT, INCOMING_BUFFER_LEN, INCOMING_BUFFER_TOTAL_LEN, SERVER_WINDOW,
-        SOCKET_BUFFER_LEN, STREAM_WINDOW,
+        HANDSHAKES_UNPROVEN_MAX, IDLE_TIMEOUT, INCOMING_BUFFER_LEN, INCOMING_BUFFER_TOTAL_LEN, SEND_WINDOW,
+        SERVER_WINDOW, SOCKET_BUFFER_LEN, STREAM_WINDOW,
     },
 };
 
@@ -79,7 +79,7 @@ impl Server {
     pub fn bind(address: SocketAddr, credentials: &Credentials, settings: Settings) -> Result<Self, Error> {
         let mut transport = transport(&settings);
         transport.max_concurrent_bidi_streams(VarInt::from_u32(CALLS_MAX));
-        transport.receive_window(VarInt::from_u32(SERVER_WINDOW)).send_window(u64::from(SERVER_WINDOW));
+        transport.receive_window(VarInt::from_u32(SERVER_WINDOW));
         let mut config = quinn::ServerConfig::with_crypto(Arc::new(credentials.server_config()?));
         config.transport_config(Arc::new(transport)).migration(false);
         config.max_incoming(HANDSHAKES_MAX);
@@ -159,7 +159,7 @@ impl Client {
     pub fn bind(address: SocketAddr, credentials: &Credentials, settings: Settings) -> Result<Self, Error> {
         let mut transport = transport(&settings);
         transport.max_concurrent_bidi_streams(VarInt::from_u32(0));
-        transport.receive_window(VarInt::from_u32(CLIENT_WINDOW)).send_window(u64::from(SERVER_WINDOW));
+        transport.receive_window(VarInt::from_u32(CLIENT_WINDOW));
         let endpoint = open_endpoint(address, None)?;
         Ok(Self { endpoint, credentials: credentials.clone(), transport: Arc::new(transport), settings })
     }
@@ -271,6 +271,7 @@ fn transport(settings: &Settings) -> TransportConfig {
     transport
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
+        .send_window(u64::from(SEND_WINDOW))
         .max_idle_timeout(IdleTimeout::try_from(settings.idle_timeout).ok())
         .keep_alive_interval(settings.keep_alive)
         .send_fairness(false)

@@ -18,7 +18,9 @@ pub const STREAM_WINDOW: u32 = 2 << 20;
 pub const CLIENT_WINDOW: u32 = 32 << 20;
 /// The same at the side that answers.
 pub const SERVER_WINDOW: u32 = 16 << 20;
-/// Smallest connection window under a cap.
+/// Bytes that a connection keeps until the peer has acknowledged them.
+pub const SEND_WINDOW: u32 = 8 << 20;
+/// Smallest connection window, in either direction, under a cap.
 pub const CAPPED_WINDOW_MIN: u32 = 256 << 10;
 /// Calls that a peer may have open at once on one connection.
 pub const CALLS_MAX: u32 = 64;

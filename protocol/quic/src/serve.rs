@@ -26,9 +26,9 @@ impl Connection {
             tokio::select! {
                 stream = self.quic.accept_bi() => match stream {
                     Ok(stream) => {
-                        let (service, shared) = (Arc::clone(&service), Arc::clone(&self.shared));
+                        let (service, connection) = (Arc::clone(&service), self.clone());
                         calls.spawn(async move {
-                            if let Ok(mut call) = IncomingCall::accept(&shared, stream).await {
+                            if let Ok(mut call) = IncomingCall::accept(&connection, stream).await {
                                 answer(&*service, &mut call).await;
                             }
                         });

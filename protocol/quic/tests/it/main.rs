@@ -1,0 +1,10 @@
+//! Connections and calls over the loopback interface, with real certificates.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod calls;
+mod certificates;
+mod fleet;
+mod hostile;
+mod pacing;
+mod trust;

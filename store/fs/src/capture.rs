@@ -212,7 +212,8 @@ impl Reader<'_> {
         let name = listed.path.name().ok_or_else(|| FsError::Unstable { path: listed.path.clone() })?;
         let file = dir.open_file(&name)?;
         let (blob, stat) = hash_file_at(&file, &listed.path, buf)?;
-        let holes = if self.managed.holes { read_holes(&file, stat.size)? } else { Vec::new() };
+        let holes = if self.managed.holes { read_holes(&file, stat.size) } else { Ok(Vec::new()) };
+        let holes = holes.map_err(|error| error.located(&listed.path))?;
         let meta = match &listed.found {
             Found::File(meta) if stat.key() == listed.stat.key() => meta.clone(),
             // Changed since it was listed; the key says whether the new metadata belongs to what was read.

@@ -143,6 +143,16 @@ impl FsError {
         matches!(self, Self::WrongType { .. }) || self.errno().is_some_and(|errno| replaced.contains(&errno))
     }
 
+    /// Names the entry in an error of an operation that knew only an open file.
+    #[must_use]
+    pub fn located(self, path: &TreePath) -> Self {
+        match self {
+            Self::Io { operation, source, .. } => Self::Io { operation, path: path.clone(), source },
+            Self::Unstable { .. } => Self::Unstable { path: path.clone() },
+            other => other,
+        }
+    }
+
     /// Returns the path of the entry concerned, where there is one.
     pub fn path(&self) -> Option<&TreePath> {
         match self {

@@ -18,7 +18,7 @@ use crate::{FsError, Result, Stat, error::At};
 /// Hashes a whole file with reads of at most `buf.len()` bytes; returns its id and size.
 ///
 /// # Errors
-/// `Unstable` if it changed meanwhile.
+/// `Unstable` if it changed meanwhile. Errors name no path: [`FsError::located`] does.
 pub fn hash_file(file: &File, buf: &mut [u8]) -> Result<(BlobId, u64)> {
     hash_file_at(file, &TreePath::root(), buf).map(|(blob, stat)| (blob, stat.size))
 }

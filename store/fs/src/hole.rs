@@ -7,7 +7,7 @@
 
 use std::fs::File;
 
-use dominator_store_core::{Hole, coarsen_holes};
+use dominator_store_core::{Hole, TreePath, coarsen_holes};
 use rustix::{
     fs::{SeekFrom, seek},
     io::Errno,
@@ -18,9 +18,9 @@ use crate::{FsError, Result, limits::STORAGE_SLACK_LEN};
 /// Returns the holes of a file of `size` bytes, canonical. Moves the file's position.
 ///
 /// Best asked for after reading the content: storage that was reserved but never written counts as a hole until it has
-/// been read once.
+/// been read once. Errors name no path: [`FsError::located`] does.
 pub fn read_holes(file: &File, size: u64) -> Result<Vec<Hole>> {
-    let fail = |errno| FsError::io("find holes of", &dominator_store_core::TreePath::root(), errno);
+    let fail = |errno| FsError::io("find holes of", &TreePath::root(), errno);
     let mut reported = Vec::new();
     let mut at = 0;
     while at < size {

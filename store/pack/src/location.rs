@@ -122,7 +122,9 @@ mod tests {
         let id = PackId::new(0xab);
         assert_eq!(PackId::of_sealed(Path::new(&id.sealed_name())), Some(id));
         assert_eq!(PackId::of_unsealed(Path::new(&id.unsealed_name())), Some(id));
-        for other in ["00000000000000AB.pack", "ab.pack", "00000000000000ab", "00000000000000ab.part", "+0000000000000ab.pack"] {
+        for other in
+            ["00000000000000AB.pack", "ab.pack", "00000000000000ab", "00000000000000ab.part", "+0000000000000ab.pack"]
+        {
             assert_eq!(PackId::of_sealed(Path::new(other)), None, "{other}");
         }
     }

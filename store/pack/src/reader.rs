@@ -60,6 +60,12 @@ impl PackReader {
         self.trailer.rows(self.map.bytes())
     }
 
+    /// Says whether the trailer has a record of `id` at exactly `location`.
+    pub fn is_record(&self, id: ObjectId, location: Location) -> bool {
+        let row = self.trailer.find(self.map.bytes(), location.offset);
+        row.is_some_and(|row| row.id == id && row.location(self.pack) == location)
+    }
+
     /// Returns the record of `id` at `location`, with its checksum verified.
     ///
     /// # Errors
@@ -70,9 +76,8 @@ impl PackReader {
             return Err(corrupt(Damage::OtherPack { expected: location.pack, found: self.pack }));
         }
         let end = location.offset.checked_add(location.record_len()).filter(|end| *end <= self.trailer.offset);
-        let bytes = end.and_then(|end| {
-            self.map.bytes().get(usize::try_from(location.offset).ok()?..usize::try_from(end).ok()?)
-        });
+        let bytes = end
+            .and_then(|end| self.map.bytes().get(usize::try_from(location.offset).ok()?..usize::try_from(end).ok()?));
         let bytes = bytes.ok_or_else(|| {
             let expected = location.offset.saturating_add(location.record_len());
             corrupt(Damage::Length { expected, found: self.trailer.offset })

@@ -67,7 +67,11 @@ pub fn scan(path: &Path, pack: PackId) -> Result<Scan, Error> {
     Ok(found)
 }
 
-fn next_record(input: &mut impl Read, rest_len: u64, bytes: &mut Vec<u8>) -> std::io::Result<Result<RecordHeader, Damage>> {
+fn next_record(
+    input: &mut impl Read,
+    rest_len: u64,
+    bytes: &mut Vec<u8>,
+) -> std::io::Result<Result<RecordHeader, Damage>> {
     bytes.clear();
     read_up_to(input, RECORD_HEADER_LEN, bytes)?;
     let Some(header) = bytes.first_chunk() else {

@@ -7,7 +7,7 @@
 
 use std::{cell::RefCell, error::Error};
 
-use dominator_store_core::{BlobId, ObjectId, Record, RecordDecoder, RecordError, Recipe};
+use dominator_store_core::{BlobId, ObjectId, Recipe, Record, RecordDecoder, RecordError};
 
 /// Gives verified objects.
 pub trait ObjectSource {

@@ -5,7 +5,7 @@
 //!
 //! Does not read files (`reader`) and does not judge records (`reader`, `scan`).
 
-use dominator_store_core::{Digest, DIGEST_LEN};
+use dominator_store_core::{DIGEST_LEN, Digest};
 
 use crate::{
     Damage, Error, PackId,
@@ -120,7 +120,8 @@ impl Trailer {
             return Err(corrupt(Damage::Malformed { what: "trailer" }));
         }
         let start = usize::try_from(offset).unwrap_or(usize::MAX);
-        let covered = file.get(start..before.len() + 16).ok_or_else(|| corrupt(Damage::Malformed { what: "trailer" }))?;
+        let covered =
+            file.get(start..before.len() + 16).ok_or_else(|| corrupt(Damage::Malformed { what: "trailer" }))?;
         let (expected, found) = (Digest::new(*digest), digest_of(pack, covered));
         if expected != found {
             return Err(corrupt(Damage::Digest { expected, found }));
@@ -146,9 +147,22 @@ impl Trailer {
 
     /// Iterates over the rows; `file` is the whole pack.
     pub(crate) fn rows<'a>(&self, file: &'a [u8]) -> impl Iterator<Item = Row> + use<'a> {
+        self.encoded_rows(file).iter().map_while(|row| Row::decode(row))
+    }
+
+    /// Finds the row of the record that begins at `offset`.
+    pub(crate) fn find(&self, file: &[u8], offset: u64) -> Option<Row> {
+        // Rows are in order of their offsets.
+        let rows = self.encoded_rows(file);
+        let offset_of = |row: &[u8; ROW_LEN]| Row::decode(row).map_or(u64::MAX, |row| row.offset);
+        let pos = rows.binary_search_by_key(&offset, offset_of).ok()?;
+        Row::decode(rows.get(pos)?)
+    }
+
+    fn encoded_rows<'a>(&self, file: &'a [u8]) -> &'a [[u8; ROW_LEN]] {
         let start = usize::try_from(self.offset).unwrap_or(usize::MAX);
-        let rows = file.get(start..file.len().saturating_sub(FOOTER_LEN)).unwrap_or_default();
-        rows.chunks_exact(ROW_LEN).map_while(Row::decode)
+        let (rows, _) = file.get(start..file.len().saturating_sub(FOOTER_LEN)).unwrap_or_default().as_chunks();
+        rows
     }
 
     /// Returns the number of records.

@@ -97,7 +97,9 @@ impl Cache {
         let found = self.state.lock().find(id)?;
         let (location, opened) = match found {
             Found::Nothing => return Ok(None),
-            Found::Written(location, bytes) => (location, Record::parse(&bytes).and_then(|record| open_record(&record)).ok()),
+            Found::Written(location, bytes) => {
+                (location, Record::parse(&bytes).and_then(|record| open_record(&record)).ok())
+            }
             // Decompressing goes on outside the lock; the mapping stays valid even if the pack is evicted meanwhile.
             Found::Sealed(location, pack) => {
                 (location, pack.record(id, location).ok().and_then(|record| open_record(&record).ok()))

@@ -146,7 +146,7 @@ impl<'a> Builder<'a> {
         let Pair { path, old, new } = pair;
         self.leave(path);
         if let Some(top) = self.obstructed {
-            if old != new && self.blocked.last() != Some(top) {
+            if new.is_some() && old != new && self.blocked.last() != Some(top) {
                 self.blocked.push(top.clone());
             }
             return;
@@ -157,8 +157,10 @@ impl<'a> Builder<'a> {
         }
         if self.unmanaged.contains(path) {
             // A mount point, say: neither it nor what is below it is ours to change.
-            if old != new {
-                self.blocked.push(path.clone());
+            match new {
+                None => self.kept.push(path.clone()),
+                Some(_) if old != new => self.blocked.push(path.clone()),
+                Some(_) => {}
             }
             self.obstructed = Some(path);
             return;

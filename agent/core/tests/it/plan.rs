@@ -235,7 +235,7 @@ fn a_plan_can_be_printed() {
             "create /n, 1 entries in it",
             "replace /a (content)",
             "keep directory /d (not all of it is managed)",
-            "leave /d/s as it is (something in the way is not managed)",
+            "keep directory /d/s (not all of it is managed)",
         ]
     );
     assert!(lines[4].starts_with(&format!("plan {}: 2 steps, 3 entries and 2 bytes to stage", plan.id.0.short())));

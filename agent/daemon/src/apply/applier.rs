@@ -263,11 +263,18 @@ impl Applier {
                 run.give_up_unchanged()?;
                 Outcome::Discarded
             }
-            Recovery::RollForward(_) => {
-                run.window(&mut files)?;
-                run.finish(Outcome::Applied)?;
-                Outcome::Applied
-            }
+            Recovery::RollForward(_) => match run.window(&mut files) {
+                Ok(()) => {
+                    run.finish(Outcome::Applied)?;
+                    Outcome::Applied
+                }
+                // The root is whole, if old: that is what a recovery is for.
+                Err(ApplyError::RolledBack(error)) => {
+                    tracing::error!(%error, plan = %prepared.plan, "a plan cut short failed again and was undone");
+                    Outcome::RolledBack
+                }
+                Err(error) => return Err(error),
+            },
             Recovery::RollBack(_) => {
                 run.undo(&mut files)?;
                 Outcome::RolledBack
@@ -308,7 +315,14 @@ impl Applier {
             }
         };
         self.fault.reach(Point::Journal)?;
-        let mut journal = JournalFile::begin(self.private.dir(), &prepared)?;
+        let mut journal = match JournalFile::begin(self.private.dir(), &prepared) {
+            Ok(journal) => journal,
+            Err(error) => {
+                // Should it have begun nevertheless, recovery finds a plan of which nothing was done, and discards it.
+                PlanDirs::remove_all(&self.private)?;
+                return Err(error);
+            }
+        };
         let (measured, differing) = self.perform(order, &dirs, &mut journal, &prepared, &observed)?;
         self.last = Some(last_apply(&prepared, Outcome::Applied));
         let mut applied = applied(&prepared, measured);

@@ -126,6 +126,8 @@ fn forget(objects: &Objects, lost: &BTreeSet<PackId>) -> Result<()> {
     index.recipes(&mut |blob, recipe| {
         if !is_whole(objects, recipe, lost)? {
             batch.remove_recipe(blob);
+            // The object too, so that it is asked for again by whoever publishes the blob.
+            batch.remove_object(recipe.into());
         }
         write_long(&mut batch, index)
     })?;

@@ -12,32 +12,43 @@ use std::{
     path::Path,
 };
 
-use crate::Error;
+use crate::{Error, fault};
 
 /// Makes the file's bytes and length durable.
 pub fn sync_file(file: &File, path: &Path) -> Result<(), Error> {
-    file.sync_data().map_err(Error::io("fsync", path))
+    fault::point();
+    file.sync_data().map_err(Error::io("fsync", path))?;
+    fault::point();
+    Ok(())
 }
 
 /// Makes the names in a directory durable.
 pub fn sync_dir(dir: &Path) -> Result<(), Error> {
     let file = File::open(dir).map_err(Error::io("open directory", dir))?;
-    file.sync_all().map_err(Error::io("fsync directory", dir))
+    file.sync_all().map_err(Error::io("fsync directory", dir))?;
+    fault::point();
+    Ok(())
 }
 
 /// Creates a new file for writing and reading; one that exists is an error.
 pub fn create_file(path: &Path) -> Result<File, Error> {
-    OpenOptions::new().read(true).write(true).create_new(true).open(path).map_err(Error::io("create", path))
+    let file = OpenOptions::new().read(true).write(true).create_new(true).open(path);
+    fault::point();
+    file.map_err(Error::io("create", path))
 }
 
 /// Renames a file whose bytes are durable; the new name is durable after [`sync_dir`] of its directory.
 pub fn rename(from: &Path, to: &Path) -> Result<(), Error> {
-    fs::rename(from, to).map_err(Error::io("rename", from))
+    fs::rename(from, to).map_err(Error::io("rename", from))?;
+    fault::point();
+    Ok(())
 }
 
 /// Removes a file; one that is gone already is no error.
 pub fn remove_file(path: &Path) -> Result<(), Error> {
-    match fs::remove_file(path) {
+    let removed = fs::remove_file(path);
+    fault::point();
+    match removed {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path)(error)),
         _ => Ok(()),
     }

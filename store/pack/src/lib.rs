@@ -10,6 +10,8 @@ mod assemble;
 mod cache;
 pub mod durable;
 mod error;
+#[doc(hidden)]
+pub mod fault;
 pub mod limits;
 mod location;
 mod map;

@@ -15,7 +15,7 @@ use std::{
 use dominator_store_core::{ObjectId, Record};
 
 use crate::{
-    Damage, Error, Location, PackId, PackReader, durable,
+    Damage, Error, Location, PackId, PackReader, durable, fault,
     limits::{ROW_COUNT_MAX, WRITE_BUF_LEN},
     row::Row,
     scan::{self, Scan},
@@ -131,6 +131,7 @@ impl PackWriter {
             self.file.write_all_at(&self.buf, self.written_len).map_err(Error::io("write", &self.path))?;
             self.written_len += self.buf.len() as u64;
             self.buf.clear();
+            fault::point();
         }
         Ok(())
     }

@@ -14,7 +14,7 @@ use std::{
 };
 
 use dominator_store_core::{DIGEST_LEN, Digest};
-use dominator_store_pack::durable;
+use dominator_store_pack::{durable, fault};
 
 use super::Event;
 use crate::{Error, error::Result, index::LogState, limits::EVENT_LEN_MAX};
@@ -78,6 +78,7 @@ impl CatalogLog {
         entry.extend_from_slice(&payload);
         entry.extend_from_slice(head.as_bytes());
         let written = self.file.write_all_at(&entry, self.state.len).map_err(Error::io("write", &self.path));
+        fault::point();
         let durable = written.and_then(|()| Ok(durable::sync_file(&self.file, &self.path)?));
         // Whether the entry is there is unknown now; only reading the log again can tell.
         self.failed = durable.is_err();

@@ -14,7 +14,7 @@ use std::{
 };
 
 use dominator_store_core::{BlobId, Digest, ImageName, ObjectId, RecipeId};
-use dominator_store_pack::{Location, PackId};
+use dominator_store_pack::{Location, PackId, fault};
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DataBlockIndexType,
     Direction, IteratorMode, LogLevel, Options, ReadOptions, WriteOptions,
@@ -187,7 +187,10 @@ impl Index {
     fn write(&self, batch: rocksdb::WriteBatch, durability: Durability) -> Result<()> {
         let mut options = WriteOptions::default();
         options.set_sync(durability == Durability::Synced);
-        self.db.write_opt(batch, &options).map_err(Error::index("write"))
+        fault::point();
+        self.db.write_opt(batch, &options).map_err(Error::index("write"))?;
+        fault::point();
+        Ok(())
     }
 }
 

@@ -1,0 +1,9 @@
+//! Properties of a store, on real files.
+
+mod access;
+mod crash;
+mod damage;
+mod publish;
+mod rebuild;
+mod support;
+mod upload;

@@ -297,7 +297,7 @@ impl Planner {
         if report.is_converged() {
             self.trouble.clear();
             self.fetched = None;
-            self.search = Search::None;
+            (self.search, self.search_after) = (Search::None, Duration::ZERO);
         }
         let is_active = match report.status {
             Status::Requiring

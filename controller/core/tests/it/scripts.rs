@@ -140,7 +140,7 @@ impl Script {
                 "error" => self.reply.last_error = present.map(|text| text.replace('_', " ")),
                 "progress" => {
                     self.reply.progress =
-                        present.map(|len| Progress { done_len: len.parse().expect("len"), total_len: 100 })
+                        present.map(|len| Progress { done_len: len.parse().expect("len"), total_len: 100 });
                 }
                 "phase" => {
                     let phase = Phase::ALL.iter().find(|phase| phase.text() == value);

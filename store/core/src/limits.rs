@@ -22,7 +22,7 @@ pub const XATTR_COUNT_MAX: usize = 256;
 /// Most holes recorded for one file; finer maps are coarsened before they are recorded.
 pub const HOLE_COUNT_MAX: usize = 1024;
 /// Most entries (or page references) of one tree object.
-pub const PAGE_ENTRY_COUNT_MAX: usize = 64;
+pub const PAGE_ENTRY_COUNT_MAX: usize = 16;
 /// Encoded entries of one tree object after which a page is cut, in bytes.
 pub const PAGE_LEN_CUT: usize = 64 * 1024;
 /// Deepest nesting of pages of one directory.

@@ -1,7 +1,7 @@
 //! One whole directory, cut into pages by a rule that does not depend on history (`spec/tree.md#pages`).
 //!
-//! Owns the cut and its inverse. Entries are cut into pages after every name whose digest has four zero bits (one in
-//! sixteen), or when a page is full; pages are listed by pages cut by the next four bits, until one object is left. So
+//! Owns the cut and its inverse. Entries are cut into pages after every name whose digest has three zero bits (one in
+//! eight), or when a page is full; pages are listed by pages cut by the next three bits, until one object is left. So
 //! one changed entry changes about one page per level, and the pages are a function of the set of entries alone.
 //!
 //! Invariant: [`read_directory`] returns only directories that [`Directory::encode`] gives back with the same id.
@@ -213,12 +213,17 @@ fn emit_object(meta: Option<&Meta>, body: TreeBody, emit: &mut impl FnMut(TreeId
     id
 }
 
+/// Bits of a name's digest that decide about one level: small pages make a change cheap, and more levels cost little.
+const BOUNDARY_BITS: u32 = 3;
+/// The last level with bits of its own; there are 64.
+const BOUNDARY_LEVEL_MAX: u32 = 20;
+
 /// Says whether a page of the given level ends after `name`.
 fn is_boundary(name: &Name, level: u32) -> bool {
     let digest = Digest::of(name.as_bytes());
     let (first, _) = digest.as_bytes().split_first_chunk().expect("a digest has more than eight bytes");
-    let bits = u64::from_le_bytes(*first) >> (4 * level.min(15));
-    bits & 0xf == 0
+    let bits = u64::from_le_bytes(*first) >> (BOUNDARY_BITS * level.min(BOUNDARY_LEVEL_MAX));
+    bits & ((1 << BOUNDARY_BITS) - 1) == 0
 }
 
 fn cut_entries(entries: &[Entry]) -> Vec<&[Entry]> {

@@ -142,7 +142,6 @@ fn a_change_in_a_directory_of_100_000_costs_less_than_10_kb() {
     }
     lens.sort_unstable();
     let (mean, longest) = (lens.iter().sum::<usize>() / rounds, lens.last().copied().unwrap_or_default());
-    println!("one change: {mean} bytes of new objects at the mean, {longest} at most");
     assert!(longest < 10_000 && mean < 5_000, "{lens:?}");
 }
 

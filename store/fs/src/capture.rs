@@ -191,7 +191,7 @@ impl Reader<'_> {
         for _ in 0..RETRY_COUNT_MAX {
             match self.read_once(dir, listed, buf) {
                 Err(FsError::Unstable { .. }) => {}
-                Err(error) if error.is_replaced() => match look(dir, &name, self.managed, self.dev)? {
+                Err(error) if error.is_replaced() => match look(dir, &name, self.managed, self.dev, &|_| None)? {
                     None => return Ok(Outcome::Gone),
                     Some((_, Seen::Leaf(Found::File(_)))) => {}
                     Some((stat, Seen::Leaf(found))) => return Ok(Outcome::Became(stat, found)),

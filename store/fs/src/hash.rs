@@ -25,6 +25,15 @@ pub fn hash_file(file: &File, buf: &mut [u8]) -> Result<(BlobId, u64)> {
 
 /// Hashes a whole file; returns its id and what the kernel says about it.
 pub(crate) fn hash_file_at(file: &File, path: &TreePath, buf: &mut [u8]) -> Result<(BlobId, Stat)> {
+    hash_with(file, path, buf, &mut |buf, offset| retry_on_intr(|| pread(file, &mut *buf, offset)))
+}
+
+fn hash_with(
+    file: &File,
+    path: &TreePath,
+    buf: &mut [u8],
+    read: &mut impl FnMut(&mut [u8], u64) -> rustix::io::Result<usize>,
+) -> Result<(BlobId, Stat)> {
     if buf.is_empty() {
         return Err(FsError::io("read", path, Errno::INVAL));
     }
@@ -33,7 +42,7 @@ pub(crate) fn hash_file_at(file: &File, path: &TreePath, buf: &mut [u8]) -> Resu
     let mut offset = 0;
     // One read beyond the size shows that the file ends there.
     while offset <= before.size {
-        let len = retry_on_intr(|| pread(file, &mut *buf, offset)).at("read", path)?;
+        let len = read(&mut *buf, offset).at("read", path)?;
         if len == 0 {
             break;
         }
@@ -49,4 +58,51 @@ pub(crate) fn hash_file_at(file: &File, path: &TreePath, buf: &mut [u8]) -> Resu
 
 fn stat(file: &File, path: &TreePath) -> Result<Stat> {
     Ok(Stat::new(&statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS).at("look at", path)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt;
+
+    use rustix::fs::{Timespec, Timestamps};
+
+    use super::*;
+
+    const LEN: u64 = 100_000;
+
+    /// Hashes a file that `change` changes after the first piece was read.
+    fn check(change: impl Fn(&File), is_stable: bool) {
+        let file = tempfile::tempfile().expect("temporary file");
+        file.write_all_at(&vec![7; 100_000], 0).expect("write");
+        // Long ago, so that a change within the same tick of the clock shows.
+        let old = Timespec { tv_sec: 1, tv_nsec: 0 };
+        let times = Timestamps { last_access: old, last_modification: old };
+        rustix::fs::futimens(&file, &times).expect("set times");
+        let mut read = |buf: &mut [u8], offset| {
+            let len = pread(&file, buf, offset)?;
+            if offset == 0 {
+                change(&file);
+            }
+            Ok(len)
+        };
+        let hashed = hash_with(&file, &TreePath::root(), &mut vec![0; 4096], &mut read);
+        match hashed {
+            Ok((blob, stat)) => {
+                assert!(is_stable);
+                assert_eq!((blob, stat.size), (BlobId::of(&vec![7; 100_000]), LEN));
+            }
+            Err(error) => assert!(!is_stable && matches!(error, FsError::Unstable { .. }), "{error}"),
+        }
+    }
+
+    #[test]
+    fn a_change_while_reading_is_reported() {
+        check(|_| {}, true);
+        check(|file| file.write_all_at(b"x", LEN - 1).expect("overwrite"), false);
+        check(|file| file.write_all_at(b"x", 0).expect("overwrite what was read"), false);
+        check(|file| file.write_all_at(b"x", LEN).expect("append"), false);
+        check(|file| file.set_len(LEN - 1).expect("cut"), false);
+        check(|file| file.set_len(0).expect("empty"), false);
+        check(|file| file.set_len(LEN + 1).expect("lengthen"), false);
+    }
 }

@@ -35,7 +35,7 @@ pub use flatten::flatten;
 pub use hash::hash_file;
 pub use hole::read_holes;
 pub use leaf::{make_leaf, read_leaf};
-pub use list::{Found, Listed, Listing, list, list_below};
+pub use list::{Found, Listed, Listing, list, list_below, list_known};
 pub use meta::{read_meta, read_meta_self, write_dir_meta, write_meta_in_place, write_mtime};
 pub use new_file::NewFile;
 pub use stat::{FileType, Stat, StatKey};

@@ -14,7 +14,7 @@ use dominator_store_core::{
 };
 use dominator_store_fs::{
     BlobSource, CheckoutOptions, Dir, FsError, NewFile, StatKey, checkout, make_dir, make_leaf, read_meta,
-    write_dir_meta, write_meta_in_place,
+    write_dir_meta, write_meta_in_place, write_mtime,
 };
 use dominator_testkit::xattr;
 use tempfile::tempdir;
@@ -236,4 +236,20 @@ fn a_checkout_over_an_empty_directory_is_allowed() {
     let captured = Captured::new(source.path(), ALL);
     captured.checkout(dest.path(), ALL).expect("checkout");
     assert_eq!(Captured::new(dest.path(), ALL).root, captured.root);
+}
+
+#[test]
+fn a_time_is_set_on_the_expected_inode_only() {
+    let dir = tempdir().expect("tempdir");
+    let root = Dir::open(dir.path()).expect("open");
+    fs::write(dir.path().join("file"), "x").expect("write");
+    std::os::unix::fs::symlink("file", dir.path().join("link")).expect("symlink");
+    let mtime = Mtime { seconds: -7, nanoseconds: 8 };
+    for entry in ["file", "link"] {
+        let stat = root.stat(&name(entry)).expect("stat");
+        assert!(!write_mtime(&root, &name(entry), stat.ino + 1, mtime).expect("another inode"));
+        assert_eq!(root.stat(&name(entry)).expect("stat"), stat);
+        assert!(write_mtime(&root, &name(entry), stat.ino, mtime).expect("time"));
+        assert_eq!(root.stat(&name(entry)).expect("stat").mtime, mtime);
+    }
 }

@@ -3,9 +3,11 @@
 //! Owns the cases that are no part of a tree. Does not test races with an attacker: `race` does.
 
 use std::{
+    cell::Cell,
+    collections::BTreeMap,
     fs,
     io::Write,
-    os::unix::{fs::FileExt, net::UnixListener},
+    os::unix::{ffi::OsStrExt, fs::FileExt, net::UnixListener},
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
     sync::mpsc,
@@ -13,8 +15,10 @@ use std::{
     time::Duration,
 };
 
-use dominator_store_core::{Content, Filter, Item};
-use dominator_store_fs::{Dir, FileType, Found, FsError, Skipped, capture, hash_file, list, list_below, read_holes};
+use dominator_store_core::{Content, Filter, Item, TreePath};
+use dominator_store_fs::{
+    Dir, FileType, Found, FsError, Skipped, Stat, capture, list, list_below, list_known, read_holes,
+};
 use rustix::{
     fs::{CWD, FallocateFlags, Mode},
     mount::{MountFlags, UnmountFlags, mount, mount_bind, unmount},
@@ -111,13 +115,12 @@ fn mounts_are_not_entered() {
 }
 
 #[test]
-fn a_file_that_changes_while_it_is_hashed_is_reported() {
+fn a_file_that_keeps_changing_is_named() {
     let dir = tempdir().expect("tempdir");
-    let at = dir.path().join("busy");
-    let file = fs::File::create(&at).expect("create");
+    let file = fs::File::create(dir.path().join("busy")).expect("create");
     file.set_len(64 << 20).expect("set_len");
     let stop = AtomicBool::new(false);
-    thread::scope(|scope| {
+    let found = thread::scope(|scope| {
         scope.spawn(|| {
             let mut round = 0u64;
             while !stop.load(Ordering::Relaxed) {
@@ -125,16 +128,13 @@ fn a_file_that_changes_while_it_is_hashed_is_reported() {
                 file.write_all_at(&round.to_le_bytes(), (round * 4096) % (64 << 20)).expect("write");
             }
         });
-        let opened = Dir::open(dir.path()).expect("open").open_file(&name("busy")).expect("open");
-        let hashed = hash_file(&opened, &mut vec![0; 1 << 20]);
-        let captured = capture(dir.path(), &Filter::default(), ALL, threads(), &|_, _| {});
+        // On a busy machine the writer may rest while the file is read, now and then.
+        let capture = || capture(dir.path(), &Filter::default(), ALL, threads(), &|_, _| {});
+        let found = (0..20).find_map(|_| capture().err());
         stop.store(true, Ordering::Relaxed);
-        assert!(matches!(hashed, Err(FsError::Unstable { .. })), "{hashed:?}");
-        match captured {
-            Err(FsError::Unstable { path: found }) => assert_eq!(found, path("busy")),
-            other => panic!("{other:?}"),
-        }
+        found
     });
+    assert!(matches!(&found, Some(FsError::Unstable { path: found }) if *found == path("busy")), "{found:?}");
     root_of(dir.path());
 }
 
@@ -230,4 +230,35 @@ fn a_part_of_a_tree_can_be_listed() {
         assert!(below(nothing).is_empty(), "{nothing}");
     }
     assert_eq!(below("").len(), 4);
+}
+
+#[test]
+fn what_is_known_is_not_read_again_unless_it_changed() {
+    let dir = tempdir().expect("tempdir");
+    dominator_testkit::hostile_tree(dir.path(), 99).expect("hostile tree");
+    let root = Dir::open(dir.path()).expect("open");
+    let filter = Filter::default();
+    let first = list(&root, &filter, ALL, &mut |_| {}).expect("list");
+    let known: BTreeMap<_, _> = first.entries.iter().map(|listed| (listed.path.clone(), listed.clone())).collect();
+    let reads = Cell::new(0);
+    let again = || {
+        reads.set(0);
+        let reuse = |path: &TreePath, stat: &Stat| {
+            let found =
+                known.get(path).filter(|listed| listed.stat.key() == stat.key()).map(|listed| listed.found.clone());
+            reads.set(reads.get() + u32::from(found.is_none()));
+            found
+        };
+        list_known(&root, &TreePath::root(), &filter, ALL, &reuse, &mut |_| {}).expect("list")
+    };
+    assert_eq!(again(), first);
+    assert_eq!(reads.get(), 0);
+    let changed = first.entries.iter().find(|listed| listed.stat.kind == FileType::File && listed.stat.nlink == 1);
+    let changed = &changed.expect("a file").path;
+    let at = dir.path().join(std::ffi::OsStr::from_bytes(changed.as_bytes()));
+    rustix::fs::lsetxattr(&at, "user.new", b"1", rustix::fs::XattrFlags::empty()).expect("set");
+    let second = again();
+    assert_eq!(reads.get(), 1);
+    assert_eq!(second, list(&root, &filter, ALL, &mut |_| {}).expect("list"));
+    assert_ne!(second, first);
 }

@@ -1,27 +1,29 @@
 //! One connection with a verified peer.
 //!
 //! Owns the counters, the caps and the end of a connection. Invariants: a `Connection` exists only with the identity of the
-//! peer's leaf certificate; it ends when that certificate does; everything sent and received on streams is counted.
+//! peer's leaf certificate; everything sent and received on streams is counted.
 //!
-//! Does not make connections (`endpoint`) and does not run calls (`call`).
+//! Does not make connections (`endpoint`), run calls (`call`), or watch over the peer's certificate (`peer`).
 
 use std::{
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use dominator_protocol_core::{DecodeError, Identity, Message, Method, Payload};
 use quinn::VarInt;
-use rustls_pki_types::CertificateDer;
+use rustls::sign::CertifiedKey;
 
 use crate::{
-    Call, CloseCode, Error, Pacer, Settings, TrustError, cert,
-    error::Unusable,
-    limits::{CAPPED_WINDOW_MIN, CLIENT_WINDOW, EXPIRY_CHECK_MAX, SEND_WINDOW},
+    Call, CloseCode, Credentials, CredentialsWatch, Error, Pacer, Settings, TrustError,
+    anchors::PeerRole,
+    clock::ClockKeeper,
+    limits::{CAPPED_WINDOW_MIN, CLIENT_WINDOW, SEND_WINDOW},
+    peer::{self, Peer},
 };
 
 /// A connection with a verified peer; clones are the same connection.
@@ -31,14 +33,30 @@ pub struct Connection {
     pub(crate) shared: Arc<Shared>,
 }
 
+/// Where a connection comes from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Origin<'a> {
+    pub(crate) settings: &'a Settings,
+    pub(crate) watch: &'a CredentialsWatch,
+    /// What was in use when the handshake began.
+    pub(crate) credentials: &'a Credentials,
+    pub(crate) clock: &'a Arc<ClockKeeper>,
+    pub(crate) role: &'a PeerRole,
+}
+
 /// What all calls of a connection share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) identity: Arc<Identity>,
     pub(crate) peer: SocketAddr,
     pub(crate) call_idle_timeout: Duration,
-    /// We closed because the peer's certificate is over.
-    expired: AtomicBool,
+    /// Why we closed, if it was because the peer is no longer believed.
+    pub(crate) disbelief: OnceLock<TrustError>,
+    credentials: CredentialsWatch,
+    /// What we showed.
+    own: Arc<CertifiedKey>,
+    /// Tells us when the wall clock is set.
+    _clock: Arc<ClockKeeper>,
     pub(crate) sent_len: AtomicU64,
     pub(crate) received_len: AtomicU64,
     /// Cap that the peer asked for.
@@ -54,31 +72,35 @@ pub(crate) struct Shared {
 }
 
 impl Connection {
-    /// Takes over a connection whose handshake is complete, and watches the end of the peer's certificate.
-    pub(crate) fn new(quic: quinn::Connection, settings: &Settings) -> Result<Self, Error> {
-        let peer = quic.remote_address();
-        let identity = match peer_identity(&quic) {
-            Ok(identity) => Arc::new(identity),
+    /// Takes over a connection whose handshake is complete, and watches over the peer's certificate.
+    pub(crate) fn new(quic: quinn::Connection, origin: Origin<'_>) -> Result<Self, Error> {
+        let remote = quic.remote_address();
+        let peer = match Peer::of(&quic, origin.role) {
+            Ok(peer) => peer,
             Err(why) => {
                 quic.close(CloseCode::BadIdentity.tag().into(), why.to_string().as_bytes());
-                return Err(Error::Refused { peer, source: TrustError::PeerIdentity(why) });
+                return Err(Error::Refused { peer: remote, source: TrustError::PeerIdentity(why) });
             }
         };
         let shared = Shared {
-            identity,
-            peer,
-            call_idle_timeout: settings.call_idle_timeout,
-            expired: AtomicBool::new(false),
+            identity: Arc::clone(&peer.identity),
+            peer: remote,
+            call_idle_timeout: origin.settings.call_idle_timeout,
+            disbelief: OnceLock::new(),
+            credentials: origin.watch.clone(),
+            own: Arc::clone(origin.credentials.key()),
+            _clock: Arc::clone(origin.clock),
             sent_len: AtomicU64::new(0),
             received_len: AtomicU64::new(0),
             asked_rate: Pacer::unlimited(),
-            send_rate: settings.send_rate.clone(),
+            send_rate: origin.settings.send_rate.clone(),
             receive_rate: Pacer::unlimited(),
-            endpoint_receive_rate: settings.receive_rate.clone(),
+            endpoint_receive_rate: origin.settings.receive_rate.clone(),
             has_asked: AtomicBool::new(false),
         };
         let connection = Self { quic, shared: Arc::new(shared) };
-        tokio::spawn(close_at_expiry(connection.clone()));
+        let before = Arc::clone(origin.credentials.anchors().authorities());
+        tokio::spawn(peer::close_when_disbelieved(connection.clone(), peer, before, origin.watch.subscribe()));
         Ok(connection)
     }
 
@@ -210,8 +232,17 @@ impl Shared {
     }
 
     pub(crate) fn error(&self, error: quinn::ConnectionError) -> Error {
-        if self.expired.load(Ordering::Relaxed) {
-            return Error::Refused { peer: self.peer, source: TrustError::PeerExpired };
+        if let Some(disbelief) = self.disbelief.get() {
+            return Error::Refused { peer: self.peer, source: disbelief.clone() };
+        }
+        let code = match &error {
+            quinn::ConnectionError::ApplicationClosed(close) => CloseCode::from_tag(close.error_code.into_inner()),
+            _ => CloseCode::Done,
+        };
+        let is_ours = matches!(code, CloseCode::Expired | CloseCode::Revoked | CloseCode::Untrusted);
+        // The certificate that the peer no longer believes is not the one that we would show now: this can be tried again.
+        if is_ours && !Arc::ptr_eq(&self.own, self.credentials.current().key()) {
+            return Error::Closed { peer: self.peer, code, reason: String::new() };
         }
         Error::from_connection(self.peer, error)
     }
@@ -223,32 +254,5 @@ fn capped_window(rate_bytes_per_s: Option<u64>, window: u32) -> u32 {
     match rate_bytes_per_s {
         None => window,
         Some(rate) => u32::try_from(rate / 4).unwrap_or(window).clamp(CAPPED_WINDOW_MIN, window),
-    }
-}
-
-fn peer_identity(quic: &quinn::Connection) -> Result<Identity, Unusable> {
-    let chain = quic.peer_identity().and_then(|chain| chain.downcast::<Vec<CertificateDer<'static>>>().ok());
-    let leaf = chain.as_ref().and_then(|chain| chain.first()).ok_or(Unusable::NotACertificate)?;
-    cert::read_identity(leaf)
-}
-
-/// Closes the connection when the peer's certificate is over.
-///
-/// Looks at the wall clock now and then, because it can be set while we sleep.
-async fn close_at_expiry(connection: Connection) {
-    let Connection { quic, shared } = connection;
-    loop {
-        let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-        let end_ms = u128::from(u64::try_from(shared.identity.not_after_s).unwrap_or(0)) * 1000;
-        if now_ms > end_ms {
-            shared.expired.store(true, Ordering::Relaxed);
-            quic.close(CloseCode::Expired.tag().into(), b"");
-            return;
-        }
-        let left_ms = u64::try_from(end_ms - now_ms).unwrap_or(u64::MAX).saturating_add(1);
-        tokio::select! {
-            _ = quic.closed() => return,
-            () = tokio::time::sleep(Duration::from_millis(left_ms).min(EXPIRY_CHECK_MAX)) => {}
-        }
     }
 }

@@ -15,10 +15,14 @@ use std::{
 };
 
 use quinn::{EndpointConfig, IdleTimeout, TokioRuntime, TransportConfig, VarInt};
+use rustls_pki_types::ServerName;
 use tokio::{sync::Mutex, task::JoinSet, time::timeout};
 
 use crate::{
-    CloseCode, Connection, Credentials, Error, Pacer, Service, TrustError,
+    CloseCode, Connection, Credentials, CredentialsWatch, Error, Pacer, Service, TrustError,
+    anchors::PeerRole,
+    clock::ClockKeeper,
+    connection::Origin,
     limits::{
         CALL_IDLE_TIMEOUT, CALLS_MAX, CLIENT_WINDOW, CONNECTIONS_MAX, HANDSHAKE_TIMEOUT, HANDSHAKES_MAX,
         HANDSHAKES_UNPROVEN_MAX, IDLE_TIMEOUT, INCOMING_BUFFER_LEN, INCOMING_BUFFER_TOTAL_LEN, SEND_WINDOW,
@@ -57,8 +61,16 @@ impl Default for Settings {
 #[derive(Debug)]
 pub struct Server {
     endpoint: quinn::Endpoint,
-    settings: Settings,
+    origin: ServerOrigin,
     handshakes: Mutex<JoinSet<Option<Connection>>>,
+}
+
+/// What every handshake of a server needs.
+#[derive(Debug, Clone)]
+struct ServerOrigin {
+    settings: Settings,
+    watch: CredentialsWatch,
+    clock: Arc<ClockKeeper>,
     open_count: Arc<AtomicUsize>,
 }
 
@@ -66,7 +78,8 @@ pub struct Server {
 #[derive(Debug, Clone)]
 pub struct Client {
     endpoint: quinn::Endpoint,
-    credentials: Credentials,
+    watch: CredentialsWatch,
+    clock: Arc<ClockKeeper>,
     transport: Arc<TransportConfig>,
     settings: Settings,
 }
@@ -77,20 +90,29 @@ impl Server {
     /// # Errors
     /// When the address cannot be used or TLS refuses the credentials.
     pub fn bind(address: SocketAddr, credentials: &Credentials, settings: Settings) -> Result<Self, Error> {
+        Self::bind_watched(address, &CredentialsWatch::fixed(credentials.clone()), settings)
+    }
+
+    /// Does as `bind`, and always uses the credentials that `watch` has at the moment.
+    ///
+    /// # Errors
+    /// Those of `bind`.
+    pub fn bind_watched(address: SocketAddr, watch: &CredentialsWatch, settings: Settings) -> Result<Self, Error> {
         let mut transport = transport(&settings);
         transport.max_concurrent_bidi_streams(VarInt::from_u32(CALLS_MAX));
         transport.receive_window(VarInt::from_u32(SERVER_WINDOW));
-        let mut config = quinn::ServerConfig::with_crypto(Arc::new(credentials.server_config()?));
+        let mut config = quinn::ServerConfig::with_crypto(Arc::new(Credentials::server_config(watch)?));
         config.transport_config(Arc::new(transport)).migration(false);
         config.max_incoming(HANDSHAKES_MAX);
         config.incoming_buffer_size(INCOMING_BUFFER_LEN).incoming_buffer_size_total(INCOMING_BUFFER_TOTAL_LEN);
         let endpoint = open_endpoint(address, Some(config))?;
-        Ok(Self {
-            endpoint,
+        let origin = ServerOrigin {
             settings,
-            handshakes: Mutex::new(JoinSet::new()),
+            watch: watch.clone(),
+            clock: Arc::new(ClockKeeper::start(watch)),
             open_count: Arc::new(AtomicUsize::new(0)),
-        })
+        };
+        Ok(Self { endpoint, origin, handshakes: Mutex::new(JoinSet::new()) })
     }
 
     /// Returns the address that peers can connect to.
@@ -116,7 +138,7 @@ impl Server {
                         // The packet is answered without keeping anything; a real client comes again with a token.
                         let _ = incoming.retry();
                     } else {
-                        handshakes.spawn(complete(incoming, self.settings.clone(), Arc::clone(&self.open_count)));
+                        handshakes.spawn(complete(incoming, self.origin.clone()));
                     }
                 }
                 Some(connection) = handshakes.join_next(), if !handshakes.is_empty() => {
@@ -157,11 +179,20 @@ impl Client {
     /// # Errors
     /// When the address cannot be used.
     pub fn bind(address: SocketAddr, credentials: &Credentials, settings: Settings) -> Result<Self, Error> {
+        Self::bind_watched(address, &CredentialsWatch::fixed(credentials.clone()), settings)
+    }
+
+    /// Does as `bind`, and always uses the credentials that `watch` has at the moment.
+    ///
+    /// # Errors
+    /// Those of `bind`.
+    pub fn bind_watched(address: SocketAddr, watch: &CredentialsWatch, settings: Settings) -> Result<Self, Error> {
         let mut transport = transport(&settings);
         transport.max_concurrent_bidi_streams(VarInt::from_u32(0));
         transport.receive_window(VarInt::from_u32(CLIENT_WINDOW));
         let endpoint = open_endpoint(address, None)?;
-        Ok(Self { endpoint, credentials: credentials.clone(), transport: Arc::new(transport), settings })
+        let clock = Arc::new(ClockKeeper::start(watch));
+        Ok(Self { endpoint, watch: watch.clone(), clock, transport: Arc::new(transport), settings })
     }
 
     /// Connects to a peer whose certificate must be for `server_name`, a DNS name or an IP address.
@@ -170,7 +201,8 @@ impl Client {
     /// When the peer does not answer, or one side does not trust the other. The peer judges our certificate after our side
     /// of the handshake is done, so its refusal may also be the error of the first call.
     pub async fn connect(&self, address: SocketAddr, server_name: &str) -> Result<Connection, Error> {
-        let (tls, verifier) = self.credentials.client_config()?;
+        let credentials = self.watch.current();
+        let (tls, verifier) = credentials.client_config()?;
         let mut config = quinn::ClientConfig::new(Arc::new(tls));
         config.transport_config(Arc::clone(&self.transport));
         let peer = self.reachable(address);
@@ -190,7 +222,15 @@ impl Client {
             }
             Ok(Ok(quic)) => quic,
         };
-        Connection::new(quic, &self.settings)
+        let name = ServerName::try_from(server_name.to_owned()).expect("the handshake was for this name");
+        let origin = Origin {
+            settings: &self.settings,
+            watch: &self.watch,
+            credentials: &credentials,
+            clock: &self.clock,
+            role: &PeerRole::Server(name),
+        };
+        Connection::new(quic, origin)
     }
 
     /// Connects to `HOST:PORT`; the certificate must be for `server_name`, or else for the host.
@@ -235,8 +275,17 @@ impl Client {
     }
 }
 
+impl ServerOrigin {
+    const fn of<'a>(&'a self, credentials: &'a Credentials) -> Origin<'a> {
+        let Self { settings, watch, clock, .. } = self;
+        Origin { settings, watch, credentials, clock, role: &PeerRole::Client }
+    }
+}
+
 /// Completes one handshake; failures are logged here, because there is nobody else to tell.
-async fn complete(incoming: quinn::Incoming, settings: Settings, open_count: Arc<AtomicUsize>) -> Option<Connection> {
+async fn complete(incoming: quinn::Incoming, origin: ServerOrigin) -> Option<Connection> {
+    // Whatever is replaced from here on is noticed.
+    let credentials = origin.watch.current();
     let peer = incoming.remote_address();
     let quic = match timeout(HANDSHAKE_TIMEOUT, incoming.into_future()).await {
         Ok(Ok(quic)) => quic,
@@ -249,13 +298,14 @@ async fn complete(incoming: quinn::Incoming, settings: Settings, open_count: Arc
             return None;
         }
     };
-    let connection = match Connection::new(quic.clone(), &settings) {
+    let connection = match Connection::new(quic.clone(), origin.of(&credentials)) {
         Ok(connection) => connection,
         Err(error) => {
             tracing::warn!(%peer, error = %error, "connection refused");
             return None;
         }
     };
+    let open_count = Arc::clone(&origin.open_count);
     if open_count.fetch_add(1, Ordering::Relaxed) >= CONNECTIONS_MAX {
         connection.close_with(CloseCode::Busy);
     }

@@ -150,6 +150,60 @@ pub enum Unusable {
     /// The key does not belong to the certificate.
     #[error("the key does not belong to the certificate")]
     WrongKey,
+    /// The bytes are not a revocation list.
+    #[error("not an X.509 revocation list")]
+    NotAList,
+    /// None of our authorities signed the revocation list.
+    #[error("the revocation list of {issuer:?} is not signed by our certificate authority")]
+    ForeignList {
+        /// The authority that it names.
+        issuer: String,
+    },
+    /// Two revocation lists of one authority.
+    #[error("there are two revocation lists of {issuer:?}")]
+    TwoLists {
+        /// The authority.
+        issuer: String,
+    },
+    /// The revocation list is older than the one in use.
+    #[error("revocation list {found} of {issuer:?} is older than {used}, which is in use")]
+    OldList {
+        /// The authority.
+        issuer: String,
+        /// Number of the list.
+        found: u64,
+        /// Number of the list in use.
+        used: u64,
+    },
+    /// The revocation list that was in use is gone.
+    #[error("the revocation list of {issuer:?}, which is in use, is lacking")]
+    ListGone {
+        /// The authority.
+        issuer: String,
+    },
+    /// The certificate is for another holder than the one in use.
+    #[error("it is for {found}, not for {expected}")]
+    OtherHolder {
+        /// The holder in use.
+        expected: String,
+        /// The holder of the certificate.
+        found: String,
+    },
+    /// The certificate would not be believed by those who have the same authorities.
+    #[error("it is not good under our own certificate authority: {0}")]
+    Unbelieved(String),
+    /// No certificate of that name is known.
+    #[error("no certificate of that name is registered or lies here")]
+    NeverIssued,
+    /// Text that should be a serial number.
+    #[error("{0:?} is not a serial number: use hexadecimal digits")]
+    BadSerial(String),
+    /// The register of issued certificates has a line that cannot be read.
+    #[error("line {line} of the register cannot be read")]
+    BadRegister {
+        /// The line, from 1.
+        line: usize,
+    },
     /// The certificate is not one of an authority.
     #[error("it is not the certificate of an authority")]
     NotAnAuthority,
@@ -172,6 +226,10 @@ pub enum CloseCode {
     BadIdentity,
     /// Too many connections.
     Busy,
+    /// The certificate of one side was revoked while the connection was open.
+    Revoked,
+    /// The certificate of one side is no longer trusted: authorities changed, or the revocation list is overdue.
+    Untrusted,
     /// A code of another version.
     Other(u64),
 }
@@ -183,6 +241,8 @@ impl CloseCode {
             Self::Expired => 1,
             Self::BadIdentity => 2,
             Self::Busy => 3,
+            Self::Revoked => 4,
+            Self::Untrusted => 5,
             Self::Other(_) => 255,
         }
     }
@@ -193,6 +253,8 @@ impl CloseCode {
             1 => Self::Expired,
             2 => Self::BadIdentity,
             3 => Self::Busy,
+            4 => Self::Revoked,
+            5 => Self::Untrusted,
             other => Self::Other(other),
         }
     }
@@ -205,6 +267,8 @@ impl std::fmt::Display for CloseCode {
             Self::Expired => f.write_str("certificate expired"),
             Self::BadIdentity => f.write_str("certificate without a usable identity"),
             Self::Busy => f.write_str("too many connections"),
+            Self::Revoked => f.write_str("certificate revoked"),
+            Self::Untrusted => f.write_str("certificate no longer trusted"),
             Self::Other(code) => write!(f, "code {code}"),
         }
     }
@@ -236,7 +300,12 @@ impl Error {
             | Self::Truncated
             | Self::Idle { .. }
             | Self::Stopped => true,
-            Self::Closed { code, .. } => matches!(code, CloseCode::Done | CloseCode::Busy),
+            // The last three are errors of this kind only if our certificate was replaced meanwhile; otherwise they are
+            // `Refused`.
+            Self::Closed { code, .. } => matches!(
+                code,
+                CloseCode::Done | CloseCode::Busy | CloseCode::Expired | CloseCode::Revoked | CloseCode::Untrusted
+            ),
             Self::Failed(failure) => {
                 matches!(failure.code, ErrorCode::Busy | ErrorCode::Unavailable | ErrorCode::Timeout)
             }
@@ -254,6 +323,8 @@ impl Error {
             quinn::ConnectionError::ApplicationClosed(close) => {
                 match CloseCode::from_tag(close.error_code.into_inner()) {
                     CloseCode::Expired => Self::Refused { peer, source: TrustError::OursExpired },
+                    CloseCode::Revoked => Self::Refused { peer, source: TrustError::OursRevoked },
+                    CloseCode::Untrusted => Self::Refused { peer, source: TrustError::OursUntrusted },
                     CloseCode::BadIdentity => {
                         Self::Refused { peer, source: TrustError::OursIdentity(clean(&close.reason)) }
                     }

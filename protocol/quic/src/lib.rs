@@ -6,19 +6,25 @@
 //!
 //! Does not know what calls mean: messages are `protocol/core`, services are the daemons.
 
+mod anchors;
 mod call;
 pub mod cert;
+mod clock;
 mod connection;
 mod credentials;
 mod endpoint;
 mod error;
 pub mod limits;
 mod pace;
+mod peer;
 mod receiver;
 mod sender;
 mod serve;
 mod trust;
+mod verifier;
+mod watch;
 
+pub use anchors::RevocationPolicy;
 pub use call::{Call, IncomingCall};
 pub use connection::Connection;
 pub use credentials::Credentials;
@@ -29,3 +35,4 @@ pub use receiver::Receiver;
 pub use sender::Sender;
 pub use serve::Service;
 pub use trust::TrustError;
+pub use watch::{CredentialFiles, CredentialsWatch, Reloaded};

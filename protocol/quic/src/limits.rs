@@ -42,5 +42,19 @@ pub const SEND_BUFFER_LEN: usize = 32 << 10;
 pub const EXPIRY_CHECK_MAX: Duration = Duration::from_secs(600);
 /// Largest PEM file that is read.
 pub const PEM_LEN_MAX: u64 = 1 << 20;
+/// Largest file of revocation lists that is read: about 400,000 revoked certificates.
+pub const LIST_LEN_MAX: u64 = 16 << 20;
+/// Revocation lists in a file: one for each authority.
+pub const LISTS_MAX: usize = 64;
+/// Largest register of issued certificates that is read.
+pub const REGISTER_LEN_MAX: u64 = 64 << 20;
+/// Time between two looks at whether the files of a watched certificate changed.
+pub const CREDENTIALS_CHECK: Duration = Duration::from_secs(2);
+/// A file that was written less than this ago may change once more without looking different.
+pub const FILE_SETTLE: Duration = Duration::from_secs(2);
+/// Time between two comparisons of the wall clock with the clock that only runs.
+pub const CLOCK_CHECK: Duration = Duration::from_secs(2);
+/// Difference of the two clocks' steps that counts as a jump.
+pub const CLOCK_JUMP: Duration = Duration::from_millis(500);
 /// Longest text that is kept of a peer's reason for closing.
 pub const REASON_LEN_MAX: usize = 256;

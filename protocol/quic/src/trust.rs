@@ -1,20 +1,10 @@
 //! Why one side does not trust the other.
 //!
-//! Owns `TrustError`, the reading of TLS alerts, and the verifier that remembers its verdict. Invariant: verification itself
-//! is rustls' webpki verifier, unchanged; this module only explains.
+//! Owns `TrustError` and the reading of TLS alerts. Invariant: an explanation says whose certificate is meant.
 //!
-//! Does not decide on permissions: that is `Grant`.
+//! Does not verify (`anchors`, `verifier`) and does not decide on permissions: that is `Grant`.
 
-use std::sync::{Arc, Mutex, PoisonError};
-
-use rustls::{
-    CertificateError, DigitallySignedStruct, SignatureScheme,
-    client::{
-        WebPkiServerVerifier,
-        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    },
-};
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::CertificateError;
 
 /// Who does not trust whom, and why.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -37,6 +27,15 @@ pub enum TrustError {
     /// The peer's certificate is not one for this side of a connection.
     #[error("the peer's certificate is not issued for a server")]
     PeerPurpose,
+    /// The peer's certificate is revoked.
+    #[error("the peer's certificate is revoked")]
+    PeerRevoked,
+    /// The list that could revoke the peer's certificate is older than we accept.
+    #[error("the revocation list of the peer's certificate authority is overdue")]
+    PeerListOverdue,
+    /// There is no list that could revoke the peer's certificate, and we want one.
+    #[error("there is no revocation list of the peer's certificate authority")]
+    PeerListMissing,
     /// The peer's certificate names no one, or its permissions cannot be read.
     #[error("the peer's certificate has no usable identity: {0}")]
     PeerIdentity(crate::error::Unusable),
@@ -61,6 +60,9 @@ pub enum TrustError {
     /// Our certificate is revoked.
     #[error("the peer does not accept our certificate: it is revoked")]
     OursRevoked,
+    /// The peer has no revocation list, or an old one, and wants a new one.
+    #[error("the peer accepts nobody: its revocation list is lacking or overdue")]
+    OursUnchecked,
     /// Our certificate names no one, or its permissions cannot be read.
     #[error("the peer does not accept our certificate: {0}")]
     OursIdentity(String),
@@ -84,6 +86,7 @@ impl TrustError {
         Some(match alert {
             45 if text.contains("not valid yet") => Self::OursNotYetValid,
             45 => Self::OursExpired,
+            48 if text.to_ascii_lowercase().contains("revocation") => Self::OursUnchecked,
             // A certificate of another authority with the same name fails at the signature.
             48 | 51 => Self::OursUntrusted,
             43 => Self::OursPurpose,
@@ -105,66 +108,14 @@ impl TrustError {
                     Self::PeerName { expected: expected.to_owned() }
                 }
                 CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => Self::PeerPurpose,
+                CertificateError::Revoked => Self::PeerRevoked,
+                CertificateError::ExpiredRevocationList | CertificateError::ExpiredRevocationListContext { .. } => {
+                    Self::PeerListOverdue
+                }
+                CertificateError::UnknownRevocationStatus => Self::PeerListMissing,
                 other => Self::PeerOther(other.to_string()),
             },
             other => Self::PeerOther(other.to_string()),
         }
-    }
-}
-
-/// The verifier of one connection: rustls' own, which remembers what it said.
-#[derive(Debug)]
-pub(crate) struct RememberingVerifier {
-    inner: Arc<WebPkiServerVerifier>,
-    verdict: Mutex<Option<rustls::Error>>,
-}
-
-impl RememberingVerifier {
-    pub(crate) fn new(inner: Arc<WebPkiServerVerifier>) -> Self {
-        Self { inner, verdict: Mutex::new(None) }
-    }
-
-    /// Returns why the certificate was refused, if it was.
-    pub(crate) fn verdict(&self) -> Option<rustls::Error> {
-        self.verdict.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
-impl ServerCertVerifier for RememberingVerifier {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let result = self.inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
-        if let Err(error) = &result {
-            *self.verdict.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone());
-        }
-        result
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.inner.verify_tls12_signature(message, cert, dss)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.inner.verify_tls13_signature(message, cert, dss)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.inner.supported_verify_schemes()
     }
 }

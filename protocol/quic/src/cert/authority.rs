@@ -3,7 +3,7 @@
 //! Owns making authorities and issuing and renewing certificates. Invariants: only Ed25519; a leaf can sign nothing; key usage
 //! says server, client or both, as asked; a permission that matches no method is never issued.
 //!
-//! Does not keep a register of what was issued.
+//! Does not keep a register of what was issued (`register`) and does not revoke (`revoke`).
 
 use std::{
     net::IpAddr,
@@ -20,6 +20,7 @@ use rcgen::{
 use super::{
     CertificateInfo, GRANT_OID, NAME_SCHEME, Replace, check_name,
     files::{PUBLIC_MODE, SECRET_MODE, read_pem_file, write_file},
+    register,
 };
 use crate::{Error, error::Unusable};
 
@@ -38,8 +39,8 @@ pub struct Validity {
 
 /// A certificate authority with its key.
 pub struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    cert_pem: String,
+    pub(super) issuer: Issuer<'static, KeyPair>,
+    pub(super) cert_pem: String,
 }
 
 /// What a certificate should say.
@@ -184,14 +185,33 @@ impl Authority {
         Ok(Issued { name: request.name.clone(), cert_pem: cert.pem(), key_pem: key.serialize_pem() })
     }
 
+    /// Issues a certificate, enters it into the register of the authority in `dir`, and writes both files there.
+    ///
+    /// What is not in the register can be revoked by its serial number only, not by its holder's name.
+    ///
+    /// # Errors
+    /// Those of `issue` and of `Issued::save`; also when the register cannot be written.
+    pub fn issue_into(&self, dir: &Path, request: &IssueRequest, replace: Replace) -> Result<Issued, Error> {
+        let issued = self.issue(request)?;
+        issued.check_replace(dir, replace)?;
+        // The register comes first: no certificate may be in use that it does not know.
+        register::enter(dir, &issued.cert_pem)?;
+        issued.save(dir, replace)?;
+        Ok(issued)
+    }
+
     /// Issues what `NAME.pem` in a directory says once more, with a new key and validity, and replaces both files.
+    ///
+    /// Both certificates are in the authority's register afterwards; the old one stays good until it ends or is revoked.
     ///
     /// # Errors
     /// When the old certificate cannot be read, or the new files cannot be written.
     pub fn renew(&self, dir: &Path, name: &str, validity: Validity) -> Result<Issued, Error> {
         check_name(name)?;
+        let old_pem = read_pem_file(&dir.join(format!("{name}.pem")))?;
         let info = CertificateInfo::read(&dir.join(format!("{name}.pem")))?;
-        let issued = self.issue(&IssueRequest {
+        register::enter(dir, &old_pem)?;
+        let request = IssueRequest {
             name: info.name,
             dns_names: info.dns_names,
             addresses: info.addresses,
@@ -200,9 +220,8 @@ impl Authority {
             validity,
             server: info.server,
             client: info.client,
-        })?;
-        issued.save(dir, Replace::Yes)?;
-        Ok(issued)
+        };
+        self.issue_into(dir, &request, Replace::Yes)
     }
 }
 
@@ -215,6 +234,14 @@ impl Issued {
         let (cert_path, key_path) = (dir.join(format!("{}.pem", self.name)), dir.join(format!("{}.key", self.name)));
         write_file(&key_path, self.key_pem.as_bytes(), SECRET_MODE, replace)?;
         write_file(&cert_path, self.cert_pem.as_bytes(), PUBLIC_MODE, replace)
+    }
+
+    fn check_replace(&self, dir: &Path, replace: Replace) -> Result<(), Error> {
+        let paths = [dir.join(format!("{}.pem", self.name)), dir.join(format!("{}.key", self.name))];
+        match paths.into_iter().find(|path| path.symlink_metadata().is_ok()) {
+            Some(path) if replace == Replace::No => Err(Error::Exists { path }),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -236,6 +263,6 @@ fn new_key() -> Result<KeyPair, Error> {
     KeyPair::generate_for(&PKCS_ED25519).map_err(|error| refused(&error))
 }
 
-fn refused(error: &rcgen::Error) -> Error {
+pub(super) fn refused(error: &rcgen::Error) -> Error {
     Error::Unusable { what: "the certificate".into(), why: Unusable::Tls(error.to_string()) }
 }

@@ -30,13 +30,34 @@ pub(crate) const PUBLIC_MODE: u32 = 0o644;
 
 /// Reads a PEM file of bounded length.
 pub(crate) fn read_pem_file(path: &Path) -> Result<String, Error> {
+    // Bytes that are no text are no PEM either; the reader of the PEM says so.
+    Ok(String::from_utf8(read_bounded(path, PEM_LEN_MAX)?).unwrap_or_default())
+}
+
+/// Reads a file of at most `len_max` bytes.
+pub(crate) fn read_bounded(path: &Path, len_max: u64) -> Result<Vec<u8>, Error> {
     let io = |source| Error::Io { operation: "read", path: path.to_owned(), source };
-    let mut text = String::new();
-    let read_len = File::open(path).map_err(io)?.take(PEM_LEN_MAX + 1).read_to_string(&mut text).map_err(io)?;
-    if read_len as u64 > PEM_LEN_MAX {
+    let mut bytes = Vec::new();
+    let read_len = File::open(path).map_err(io)?.take(len_max + 1).read_to_end(&mut bytes).map_err(io)?;
+    if read_len as u64 > len_max {
         return Err(Error::Unusable { what: path.display().to_string(), why: Unusable::TooLong });
     }
-    Ok(text)
+    Ok(bytes)
+}
+
+/// Adds a line to a file, durably; it need not exist.
+pub(crate) fn append_line(path: &Path, line: &str) -> Result<(), Error> {
+    let io = |source| Error::Io { operation: "append to", path: path.to_owned(), source };
+    let mut file = OpenOptions::new().append(true).create(true).mode(PUBLIC_MODE).open(path).map_err(io)?;
+    // One write, so that two writers do not mix their lines.
+    file.write_all(format!("{line}\n").as_bytes()).and_then(|()| file.sync_all()).map_err(io)
+}
+
+/// Waits until no other process changes what the authority in `dir` keeps; dropping the result lets others go on.
+pub(crate) fn lock_authority(dir: &Path) -> Result<File, Error> {
+    let path = dir.join("ca.key");
+    let file = File::open(&path).and_then(|file| file.lock().map(|()| file));
+    file.map_err(|source| Error::Io { operation: "lock", path, source })
 }
 
 /// Writes a file whole and durably, under a name of its own first.

@@ -81,7 +81,7 @@ impl CertificateInfo {
         Ok(Self {
             name,
             issuer: common_name(cert.issuer()),
-            serial: cert.raw_serial().iter().map(|byte| format!("{byte:02x}")).collect(),
+            serial: hex(cert.raw_serial()),
             not_before_s: cert.validity().not_before.timestamp(),
             not_after_s: cert.validity().not_after.timestamp(),
             dns_names,
@@ -101,7 +101,7 @@ pub(crate) fn read_identity(leaf: &CertificateDer<'_>) -> Result<Identity, Unusa
     Ok(Identity { name: holder(&cert)?, grant: grant(&cert)?, not_after_s: cert.validity().not_after.timestamp() })
 }
 
-fn parse_der<'a>(der: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, Unusable> {
+pub(crate) fn parse_der<'a>(der: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, Unusable> {
     match x509_parser::parse_x509_certificate(der) {
         Ok(([], cert)) => Ok(cert),
         _ => Err(Unusable::NotACertificate),
@@ -139,7 +139,12 @@ fn grant(cert: &X509Certificate<'_>) -> Result<Grant, Unusable> {
     }
 }
 
-fn common_name(name: &x509_parser::x509::X509Name<'_>) -> String {
+/// Writes bytes as hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+pub(crate) fn common_name(name: &x509_parser::x509::X509Name<'_>) -> String {
     let text = name.iter_common_name().find_map(|part| part.as_str().ok());
     crate::error::clean(text.unwrap_or("(no name)").as_bytes())
 }

@@ -1,21 +1,28 @@
 //! Certificates: an authority, what it issues, and what a certificate says (`spec/permissions.md#certificates`).
 //!
-//! Owns names, the grant extension and where files lie: `ca.pem` and `ca.key`, `NAME.pem` and `NAME.key`. Invariants: keys are
-//! Ed25519; a certificate that we issue names its holder once, in the URI `dominator://NAME`; permissions are read from the
-//! leaf only.
+//! Owns names, the grant extension and where files lie: `ca.pem`, `ca.key`, `ca.crl` and `ca.issued`, `NAME.pem` and
+//! `NAME.key`. Invariants: keys are Ed25519; a certificate that we issue names its holder once, in the URI `dominator://NAME`;
+//! permissions are read from the leaf only.
 //!
 //! Does not verify chains: rustls does, with the configurations of `credentials`.
 
 mod authority;
 mod files;
 mod info;
+mod list;
+mod register;
+mod revoke;
 
 pub use authority::{Authority, IssueRequest, Issued, Validity};
 pub use files::Replace;
 pub use info::CertificateInfo;
+pub use list::{RevocationList, Revoked};
+pub use register::{Issue, issues};
+pub use revoke::Revoke;
 
 pub(crate) use files::read_pem_file;
 pub(crate) use info::read_identity;
+pub(crate) use list::{CertificateId, SignedList, read_list_file};
 
 use crate::{Error, error::Unusable};
 

@@ -5,6 +5,9 @@
 mod calls;
 mod certificates;
 mod fleet;
+mod home;
 mod hostile;
 mod pacing;
+mod reload;
+mod revocation;
 mod trust;

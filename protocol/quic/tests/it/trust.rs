@@ -13,13 +13,13 @@ use crate::fleet::{ALL, Echo, Fleet, SERVER_NAME, any_port, chain, connect, serv
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// Connects and asks once: the peer may refuse us only after our side of the handshake is done.
-async fn try_call(server: &Server, credentials: &Credentials) -> Result<Connection, Error> {
+pub(crate) async fn try_call(server: &Server, credentials: &Credentials) -> Result<Connection, Error> {
     let connection = soon(connect(server, credentials)).await?;
     let _: Unchanged = soon(connection.ask(Method::MachinePoll, &Poll { known: None })).await?;
     Ok(connection)
 }
 
-fn refusal(result: Result<Connection, Error>) -> TrustError {
+pub(crate) fn refusal(result: Result<Connection, Error>) -> TrustError {
     match result {
         Err(Error::Refused { source, .. }) => source,
         Err(other) => panic!("{}", chain(&other)),

@@ -14,7 +14,10 @@ use tokio::runtime::Runtime;
 use crate::settings::Peer;
 
 /// Packets that keep the connection while a command computes.
-const KEEP_ALIVE: Duration = Duration::from_secs(10);
+const KEEP_ALIVE: Duration = Duration::from_secs(3);
+/// A peer that is silent for so long is gone; killed peers say nothing, so this is what a publish waits before it is taken up
+/// again.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a command waits, at its end, for the word that it is over to leave the machine; whether it arrives is not waited
 /// for, because the peer has a timeout of its own.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(20);
@@ -35,7 +38,7 @@ impl Link {
             .enable_all()
             .build()
             .context("cannot start the runtime")?;
-        let settings = Settings { keep_alive: Some(KEEP_ALIVE), ..Settings::default() };
+        let settings = Settings { keep_alive: Some(KEEP_ALIVE), idle_timeout: IDLE_TIMEOUT, ..Settings::default() };
         let (client, connection) = runtime
             .block_on(async {
                 // An IPv6 socket reaches both families, where the machine has IPv6 at all.

@@ -17,13 +17,14 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::Arc,
+    time::Duration,
 };
 
 use dominator_protocol_quic::{Credentials, Server, Service, Settings};
 use dominator_store_engine::{Store, StoreOptions};
 use dominator_store_server::Images;
 use tempfile::TempDir;
-use tokio::runtime::Runtime;
+use tokio::{runtime::Runtime, task::JoinHandle};
 
 /// What one run of the program gave.
 #[derive(Debug)]
@@ -121,7 +122,8 @@ impl Site {
 pub(crate) struct Serving {
     pub(crate) address: SocketAddr,
     server: Arc<Server>,
-    _runtime: Runtime,
+    serving: Option<JoinHandle<()>>,
+    runtime: Runtime,
 }
 
 impl Serving {
@@ -140,14 +142,17 @@ impl Serving {
         let server = runtime.block_on(async { Server::bind(address, credentials, Settings::default()).unwrap() });
         let server = Arc::new(server);
         let serving = Arc::clone(&server);
-        runtime.spawn(async move { serving.serve(service).await });
-        Self { address: server.local_addr().unwrap(), server, _runtime: runtime }
+        let serving = runtime.spawn(async move { serving.serve(service).await });
+        Self { address: server.local_addr().unwrap(), server, serving: Some(serving), runtime }
     }
 }
 
 impl Drop for Serving {
     fn drop(&mut self) {
         self.server.close();
+        // The task ends when the peers have been told.
+        let serving = self.serving.take().unwrap();
+        let _ = self.runtime.block_on(async { tokio::time::timeout(Duration::from_secs(5), serving).await });
     }
 }
 

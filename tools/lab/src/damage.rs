@@ -180,7 +180,10 @@ fn walk(root: &Path) -> Result<Vec<PathBuf>> {
             if fs::symlink_metadata(&path)?.is_dir() {
                 pending.push(path.clone());
             }
-            found.push(path);
+            // Names that are shown escaped would not be found again in a list of deviations.
+            if relative.to_str().is_some_and(|text| text.chars().all(|char| char.is_ascii_graphic() && char != '\\')) {
+                found.push(path);
+            }
         }
     }
     found.sort();

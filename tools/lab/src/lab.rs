@@ -26,15 +26,15 @@ use crate::{
 pub struct LabOptions {
     /// Seconds between scans of an agent.
     pub scan_interval_s: f64,
-    /// Seconds between polls of a converged machine.
-    pub poll_interval_s: f64,
+    /// Milliseconds between polls of a converged machine.
+    pub poll_interval_ms: u64,
     /// Cap on what an agent fetches, in bytes a second.
     pub fetch_rate_bytes_per_s: Option<u64>,
 }
 
 impl Default for LabOptions {
     fn default() -> Self {
-        Self { scan_interval_s: 0.5, poll_interval_s: 0.5, fetch_rate_bytes_per_s: None }
+        Self { scan_interval_s: 0.5, poll_interval_ms: 500, fetch_rate_bytes_per_s: None }
     }
 }
 
@@ -167,9 +167,9 @@ impl Lab {
             path_text(&self.certs().join(format!("{host}.key")))?,
             self.options.scan_interval_s,
         );
-        let rate = self.options.fetch_rate_bytes_per_s;
-        let network = rate.map(|rate| format!("\n[network]\nrate_max_bytes_per_s = {rate}\n")).unwrap_or_default();
-        fs::write(&config, text + &network)?;
+        // 0 is no cap: a lab shows what the programs can do, and loopback has no link to protect.
+        let rate = self.options.fetch_rate_bytes_per_s.unwrap_or(0);
+        fs::write(&config, format!("{text}\n[network]\nrate_bytes_per_s = {rate}\n"))?;
         let args = [OsString::from("--config"), config.into()];
         let subd = Daemon::new(host, &self.programs.subd, args, &home.join("subd.log"));
         self.machines.insert(host.to_owned(), Machine { subd, root, address });
@@ -327,7 +327,7 @@ impl Lab {
 
     fn configure_dominator(&self) -> Result<()> {
         let text = format!(
-            "mdb = {:?}\nlisten = \"{}\"\nstate_dir = {:?}\nca = {:?}\ncert = {:?}\nkey = {:?}\n\n[imageserver]\naddress = \"{}\"\nserver_name = \"imageserver\"\n\n[poll]\ninterval_s = {:?}\n",
+            "mdb = {:?}\nlisten = \"{}\"\nstate_dir = {:?}\n\n[certificates]\nca = {:?}\ncertificate = {:?}\nkey = {:?}\n\n[image_server]\naddress = \"{}\"\nserver_name = \"imageserver\"\n\n[poll]\ninterval_ms = {}\nactive_interval_ms = 100\n",
             path_text(self.mdb.path())?,
             self.fleet_address,
             path_text(&self.dir.join("ledger"))?,
@@ -335,7 +335,7 @@ impl Lab {
             path_text(&self.certs().join("dominator.pem"))?,
             path_text(&self.certs().join("dominator.key"))?,
             self.image_address,
-            self.options.poll_interval_s,
+            self.options.poll_interval_ms,
         );
         fs::write(self.dir.join("dominator.toml"), text)?;
         fs::write(self.mdb.path(), "{\"Machines\": []}\n")?;

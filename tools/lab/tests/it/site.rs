@@ -123,9 +123,12 @@ fn make_tree(dir: &Path, version: u64) -> Result<()> {
     fs::hard_link(plain.join("linked"), plain.join("sub/linked too"))?;
     fs::create_dir(dir.join("victim"))?;
     fs::write(dir.join("victim/inside"), "a directory that a test replaces")?;
-    let hostile = dir.join("hostile");
-    fs::create_dir(&hostile)?;
-    hostile_tree(&hostile, version)?;
+    // Half of what is hostile stays, or replacing all of it would be refused as unsafe.
+    for (name, seed) in [("hostile", version), ("hostile and kept", 9)] {
+        let hostile = dir.join(name);
+        fs::create_dir(&hostile)?;
+        hostile_tree(&hostile, seed)?;
+    }
     Ok(())
 }
 

@@ -4,10 +4,10 @@
 //! Writing journals to a disk is tested in `agent/daemon`.
 
 use dominator_agent_core::{
-    PlanId, ServicePlan,
+    BoundStep, Ino, Op, PlanId, ServicePlan, Slot, Swap,
     journal::{HEADER, JournalError, Outcome, Prepared, Record, Recovery, decode, encode_frame, recover},
 };
-use dominator_store_core::{Digest, ImageId, Managed, TreeId};
+use dominator_store_core::{Digest, ImageId, Managed, Meta, Mtime, TreeId, TreePath, Xattr};
 
 use crate::{
     forest::{Rng, pair},
@@ -71,6 +71,55 @@ fn records_round_trip() {
         assert_eq!(decoded.records, records, "seed {seed}");
         assert_eq!(decoded.valid_len, bytes.len());
     }
+}
+
+/// A journal with every kind of step and record that one apply can write.
+fn sample() -> Vec<Record> {
+    let path = |text: &str| TreePath::parse(text.as_bytes()).expect(text);
+    let mtime = |seconds| Mtime { seconds, nanoseconds: 1 };
+    let xattrs = vec![Xattr { name: b"user.a".as_slice().into(), value: b"\0".as_slice().into() }];
+    let meta = Meta { mode: 0o1777, uid: 1, gid: 2, mtime: Some(mtime(-1)), xattrs };
+    let plain = Meta::new(0o755, 0, 0);
+    let step = |at: &str, op, old: Option<u64>, new: Option<u64>| {
+        let (old, new) = (old.map(Ino), new.map(Ino));
+        BoundStep { path: path(at), op, old, new }
+    };
+    let shrink = Swap::Shrink { meta: plain.clone() };
+    let steps = vec![
+        step("new", Op::Create { slot: Slot(0) }, None, Some(10)),
+        step("bin/sh", Op::Replace { slot: Slot(1), swap: Swap::Leaf }, Some(20), Some(11)),
+        step("grows", Op::Replace { slot: Slot(2), swap: Swap::Grow }, Some(21), Some(12)),
+        step("shrinks", Op::Replace { slot: Slot(3), swap: shrink }, Some(22), Some(13)),
+        step("", Op::SetMeta { old: plain.clone(), new: meta.clone() }, Some(2), None),
+        step("file", Op::SetMtime { old: Some(mtime(5)), new: mtime(6) }, Some(23), None),
+        step("gone/\u{ff}", Op::Remove { slot: Slot(4) }, Some(24), None),
+        step("gone", Op::RemoveDir { slot: Slot(5), meta }, Some(25), None),
+    ];
+    let services = ServicePlan {
+        stop: vec!["web".into(), "db".into()],
+        start: vec!["db".into(), "web".into()],
+        reload: vec!["log".into()],
+        ..ServicePlan::default()
+    };
+    let prepared = Prepared { steps, services, ..small() };
+    vec![
+        Record::Prepared(Box::new(prepared)),
+        Record::Stopping,
+        Record::StepsBegun,
+        Record::Committed,
+        Record::Started,
+        Record::Done(Outcome::Applied),
+    ]
+}
+
+#[test]
+fn the_bytes_are_those_of_the_vector() {
+    let hex = |bytes: &[u8]| -> String {
+        let digits = bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        digits.as_bytes().chunks(64).map(|line| format!("{}\n", String::from_utf8_lossy(line))).collect()
+    };
+    let found = hex(&bytes(&sample()));
+    assert_eq!(found, include_str!("../../../../spec/vectors/journal.hex"), "{found}");
 }
 
 #[test]

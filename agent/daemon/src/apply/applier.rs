@@ -260,6 +260,7 @@ impl Applier {
                 Outcome::Discarded
             }
             Recovery::StartUnchanged(_) => {
+                run.measured.is_stopping = true;
                 run.give_up_unchanged()?;
                 Outcome::Discarded
             }
@@ -392,23 +393,29 @@ impl Applier {
     ) -> Result<(Measured, Vec<TreePath>), ApplyError> {
         let mut run = self.run(dirs, journal, prepared, order.manager, order.progress);
         let mut files = run.files();
-        if let Err(error) = observe_again(order.plan, observed, &mut files) {
-            run.clean_up(Outcome::Discarded)?;
-            return Err(error);
-        }
-        run.stop_services()?;
-        if let Err(error) = run.record(&Record::StepsBegun) {
-            if !matches!(error, ApplyError::Interrupted(_)) {
+        match observe_again(order.plan, observed, &mut files).and_then(|()| run.begin()) {
+            Ok(()) => {}
+            Err(stopped @ ApplyError::Interrupted(_)) => return Err(stopped),
+            Err(error) => {
                 run.give_up_unchanged()?;
+                return Err(error);
             }
-            return Err(error);
         }
         run.window(&mut files)?;
-        run.start_services(Outcome::Applied)?;
-        self.fault.reach(Point::Verify)?;
-        let differing = verify(order.plan, &prepared.steps, &mut files)?;
-        run.record(&Record::Started)?;
-        run.clean_up(Outcome::Applied)?;
+        // The new tree is in place and durable: nothing that fails from here on makes that untrue, and what is not
+        // tidied up now the next recovery tidies up.
+        let mut differing = Vec::new();
+        let ended = run.start_services(Outcome::Applied).and_then(|()| {
+            self.fault.reach(Point::Verify)?;
+            differing = verify(order.plan, &prepared.steps, &mut files)?;
+            run.record(&Record::Started)?;
+            run.clean_up(Outcome::Applied)
+        });
+        match ended {
+            Err(stopped @ ApplyError::Interrupted(_)) => return Err(stopped),
+            Err(error) => tracing::warn!(%error, plan = %prepared.plan, "what is left of a plan cannot be removed"),
+            Ok(()) => {}
+        }
         Ok((run.measured, differing))
     }
 

@@ -51,6 +51,8 @@ pub(super) struct Run<'a> {
 pub(super) struct Measured {
     /// From the first step to the last.
     pub(super) window: Duration,
+    /// Whether the journal says that services are being stopped.
+    pub(super) is_stopping: bool,
     /// When the first service was about to be stopped.
     pub(super) down_since: Option<Instant>,
     /// From stopping the first service to having started the last.
@@ -72,29 +74,28 @@ impl<'a> Run<'a> {
         self.journal.append(record)
     }
 
-    /// Stops services. If one cannot be stopped, starts those that were and ends the apply.
-    pub(super) fn stop_services(&mut self) -> Result<(), ApplyError> {
+    /// Stops services, and announces the first step.
+    pub(super) fn begin(&mut self) -> Result<(), ApplyError> {
         self.measured.down_since = Some(Instant::now());
-        if self.prepared.services.stop.is_empty() {
-            return Ok(());
+        if !self.prepared.services.stop.is_empty() {
+            (self.progress)(Progress::Stopping);
+            self.record(&Record::Stopping)?;
+            self.measured.is_stopping = true;
         }
-        (self.progress)(Progress::Stopping);
-        self.record(&Record::Stopping)?;
         for service in &self.prepared.services.stop {
             self.fault.reach(Point::Stop)?;
-            if let Err(source) = self.manager.stop(service) {
-                let error = ApplyError::Stop { service: service.clone(), source };
-                self.give_up_unchanged()?;
-                return Err(error);
-            }
+            let stopped = self.manager.stop(service);
+            stopped.map_err(|source| ApplyError::Stop { service: service.clone(), source })?;
         }
-        Ok(())
+        self.record(&Record::StepsBegun)
     }
 
-    /// Ends an apply that stopped services but changed nothing.
+    /// Ends an apply that changed nothing, but may have stopped services.
     pub(super) fn give_up_unchanged(&mut self) -> Result<(), ApplyError> {
-        self.start_services(Outcome::Discarded)?;
-        self.record(&Record::Started)?;
+        if self.measured.is_stopping {
+            self.start_services(Outcome::Discarded)?;
+            self.record(&Record::Started)?;
+        }
         self.clean_up(Outcome::Discarded)
     }
 
@@ -104,24 +105,22 @@ impl<'a> Run<'a> {
         let begun = Instant::now();
         let performed = roll_forward(&self.prepared.steps, files);
         self.measured.window = begun.elapsed();
-        let durable = performed.and_then(|report| {
+        let committed = performed.and_then(|report| {
             self.measured.report = report;
-            self.make_durable(files)
+            self.make_durable(files)?;
+            self.record(&Record::Committed)
         });
-        match durable {
-            Ok(()) => self.record(&Record::Committed),
+        let error = match committed {
+            Err(error) if !matches!(error, ApplyError::Interrupted(_)) => error,
+            ended => return ended,
+        };
+        match self.record(&Record::RollingBack).and_then(|()| self.undo(files)) {
+            Ok(()) => Err(ApplyError::RolledBack(Box::new(error))),
             Err(stopped @ ApplyError::Interrupted(_)) => Err(stopped),
-            Err(error) => {
-                self.record(&Record::RollingBack)?;
-                match self.undo(files) {
-                    Ok(()) => Err(ApplyError::RolledBack(Box::new(error))),
-                    Err(stopped @ ApplyError::Interrupted(_)) => Err(stopped),
-                    Err(stuck) => {
-                        // The tree is to be repaired by a person or the next start; services are better up than down.
-                        self.start_services(Outcome::RolledBack)?;
-                        Err(ApplyError::Stuck(Box::new(stuck)))
-                    }
-                }
+            Err(stuck) => {
+                // The tree is to be repaired by a person or the next start; services are better up than down.
+                self.start_services(Outcome::RolledBack)?;
+                Err(ApplyError::Stuck(Box::new(stuck)))
             }
         }
     }

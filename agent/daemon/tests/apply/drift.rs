@@ -16,7 +16,7 @@ use dominator_store_core::{BlobId, FlatTree, Managed, TreePath};
 use dominator_store_fs::capture;
 
 use crate::{
-    fixture::{Fixture, TestBlobs, assert_same},
+    fixture::{Fixture, TestBlobs, apply_keyed, assert_same},
     forest::{content, root_id},
 };
 
@@ -55,7 +55,7 @@ fn a_path_that_changed_after_the_scan_is_named_and_nothing_changes() {
     std::fs::File::options().write(true).open(fixture.path("d/a")).expect("file").set_modified(before).expect("time");
     let changed = fixture.scan(Managed::default());
     let keys = |at: &TreePath| if *at == path("d/a") { key } else { fixture.key(at) };
-    let failed = fixture.apply_keyed(&mut applier, &plan, &keys);
+    let failed = apply_keyed(&mut applier, &plan, &keys);
     assert!(matches!(failed, Err(ApplyError::Drifted(paths)) if paths == [path("d/a")]));
     assert_same(&fixture.scan(Managed::default()), &changed);
     assert_eq!(fixture.left_over(), [""; 0]);
@@ -70,7 +70,7 @@ fn metadata_is_compared_where_no_key_is_known() {
     let plan = fixture.plan(&new);
     std::fs::set_permissions(fixture.path("c"), std::fs::Permissions::from_mode(0o4755)).expect("mode");
     std::fs::write(fixture.path("new"), "").expect("written");
-    let failed = fixture.apply_keyed(&mut applier, &plan, &|_| None);
+    let failed = apply_keyed(&mut applier, &plan, &|_| None);
     assert!(matches!(failed, Err(ApplyError::Drifted(paths)) if paths == [path("c")]));
 }
 

@@ -113,16 +113,6 @@ impl Fixture {
         apply(applier, plan, blobs, services, manager, &keys)
     }
 
-    /// Applies with what a scan has seen.
-    pub(crate) fn apply_keyed(
-        &self,
-        applier: &mut Applier,
-        plan: &Plan,
-        keys: &(dyn Fn(&TreePath) -> Option<StatKey> + Sync),
-    ) -> Result<Applied, ApplyError> {
-        apply(applier, plan, &TestBlobs, &ServicePlan::default(), &NoServices, keys)
-    }
-
     /// Returns what the private directory holds besides the journal and the lock.
     pub(crate) fn left_over(&self) -> Vec<String> {
         let mut left = Vec::new();
@@ -144,6 +134,15 @@ pub(crate) fn open(root: &Path, options: ApplyOptions) -> Applier {
             opened => return opened.expect("applier"),
         }
     }
+}
+
+/// Applies with what a scan has seen.
+pub(crate) fn apply_keyed(
+    applier: &mut Applier,
+    plan: &Plan,
+    keys: &(dyn Fn(&TreePath) -> Option<StatKey> + Sync),
+) -> Result<Applied, ApplyError> {
+    apply(applier, plan, &TestBlobs, &ServicePlan::default(), &NoServices, keys)
 }
 
 fn apply(

@@ -9,10 +9,11 @@ use std::{
 };
 
 use dominator_agent_daemon::{apply::ApplyOptions, service::NoServices};
+use dominator_store_core::Filter;
 
 use crate::{
     crash::{check_between, check_recovery},
-    fixture::{Fixture, StopAfter, make_plan, managed_of, open, rich_pair},
+    fixture::{Fixture, StopAfter, apply_keyed, differences, make_plan, managed_of, open, rich_pair},
     forest::Rng,
 };
 
@@ -30,9 +31,8 @@ fn child() {
     let fault = number(POINTS).map_or_else(StopAfter::never, StopAfter::kill_after);
     let mut applier = open(&root, ApplyOptions::default()).with_fault(fault);
     applier.recover(&NoServices).expect("recovered");
-    let fixture = Fixture::new();
-    let plan = make_plan(&old, &new, &fixture.filter);
-    fixture.apply_keyed(&mut applier, &plan, &|_| None).expect("applied");
+    let plan = make_plan(&old, &new, &Filter::default());
+    apply_keyed(&mut applier, &plan, &|_| None).expect("applied");
 }
 
 fn run_child(root: &Path, points: Option<u64>, wrap: &[&str]) -> ExitStatus {
@@ -84,26 +84,79 @@ fn a_kill_while_recovering_from_a_kill_does_too() {
     }
 }
 
-#[test]
-fn a_kill_at_every_changing_system_call_ends_as_one_of_the_trees() {
+/// System calls that change something. Each is counted by itself.
+const CHANGING: [&str; 13] = [
+    "renameat2",
+    "linkat",
+    "unlinkat",
+    "mkdirat",
+    "symlinkat",
+    "mknodat",
+    "fsync",
+    "fdatasync",
+    "syncfs",
+    "utimensat",
+    "fchmod",
+    "fchownat",
+    "fsetxattr",
+];
+
+/// Runs the child with the first, then the second (or a later, by the stride), and so on to the last use of every one of
+/// these system calls tampered with, and `check` after each run.
+fn tamper(calls: &str, with: &str, stride: usize, check: impl Fn(&Fixture, &str)) {
     if Command::new("strace").arg("-V").stdout(Stdio::null()).status().is_err() {
         eprintln!("SKIPPED: strace is not installed");
         return;
     }
-    let (old, new) = rich_pair(NTH);
+    let (old, _) = rich_pair(NTH);
     let fixture = Fixture::with(&old);
-    for calls in ["renameat2", "linkat,unlinkat,mkdirat,symlinkat,mknodat", "fsync,fdatasync,syncfs,utimensat,fchmod"] {
-        for count in 1.. {
-            fixture.make(&old);
-            let inject = format!("inject={calls}:signal=KILL:when={count}");
-            let trace = format!("trace={calls}");
-            let status = run_child(&fixture.root(), None, &["strace", "-qq", "-f", "-e", &trace, "-e", &inject]);
-            let case = format!("killed at {calls} number {count}");
-            check_between(&fixture.scan(managed_of(&old)), &old, &new, true, &case);
-            check_recovery(&fixture, &old, &new, &case);
-            if status.success() {
-                break;
-            }
+    for count in (1..).step_by(stride) {
+        fixture.make(&old);
+        let (trace, inject) = (format!("trace={calls}"), format!("inject={calls}:{with}:when={count}"));
+        let log = fixture.outside().join("strace");
+        let wrap = ["strace", "-qq", "-f", "-o", log.to_str().expect("text"), "-e", &trace, "-e", &inject];
+        run_child(&fixture.root(), None, &wrap);
+        check(&fixture, &format!("{with} at {calls} number {count}"));
+        // Beyond the last call, nothing is tampered with.
+        let log = std::fs::read_to_string(log).expect("log");
+        if !log.contains("INJECTED") && !log.contains("killed by SIGKILL") {
+            return;
         }
     }
+}
+
+#[test]
+fn a_kill_at_every_changing_system_call_ends_as_one_of_the_trees() {
+    let (old, new) = rich_pair(NTH);
+    for calls in CHANGING {
+        tamper(calls, "signal=KILL", 1, |fixture, case| {
+            check_between(&fixture.scan(managed_of(&old)), &old, &new, true, case);
+            check_recovery(fixture, &old, &new, case);
+        });
+    }
+}
+
+#[test]
+fn an_error_of_any_changing_system_call_ends_as_one_of_the_trees_at_once() {
+    let (old, new) = rich_pair(NTH);
+    let check = |fixture: &Fixture, case: &str| {
+        let found = fixture.scan(managed_of(&old));
+        let is = |tree| differences(&found, tree).is_empty();
+        assert!(is(&old) || is(&new), "{case}: neither: {}", differences(&found, &old));
+        check_recovery(fixture, &old, &new, case);
+    };
+    for calls in CHANGING {
+        tamper(calls, "error=EIO", 1, check);
+    }
+    tamper("renameat2", "error=ENOSPC", 1, check);
+    tamper("write", "error=ENOSPC", 1, check);
+    tamper("pwrite64", "error=ENOSPC", 1, check);
+    // Reading is tampered with at a sample of its uses.
+    tamper("openat2", "error=EMFILE", 7, check);
+    tamper("statx", "error=ENOMEM", 31, check);
+    // Several errors at a time may keep a plan from being undone; then the next start does it.
+    tamper(&CHANGING.join(","), "error=EIO", 1, |fixture, case| {
+        check_between(&fixture.scan(managed_of(&old)), &old, &new, true, case);
+        check_recovery(fixture, &old, &new, case);
+    });
 }

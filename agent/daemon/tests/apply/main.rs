@@ -14,5 +14,6 @@ mod forest;
 mod kill;
 mod race;
 mod random;
+mod real;
 mod services;
 mod space;

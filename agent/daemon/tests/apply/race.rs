@@ -19,7 +19,7 @@ use dominator_store_core::{Filter, FlatTree, Managed, Name};
 use dominator_store_fs::Dir;
 
 use crate::{
-    fixture::{Fixture, assert_same, make_plan},
+    fixture::{Fixture, apply_keyed, assert_same, make_plan},
     forest::content,
 };
 
@@ -145,7 +145,7 @@ fn an_attacker_who_swaps_directories_for_links_reaches_nothing_outside() {
         let mut at = 0;
         while begun.elapsed() < Duration::from_secs(6) {
             let plan = make_plan(trees[at % 2], trees[(at + 1) % 2], &fixture.filter);
-            match fixture.apply_keyed(&mut applier, &plan, &|_| None) {
+            match apply_keyed(&mut applier, &plan, &|_| None) {
                 Ok(report) => {
                     applied += 1;
                     at += usize::from(report.drifted.is_empty());

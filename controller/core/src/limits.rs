@@ -30,8 +30,8 @@ pub const DESCENT_LEN_MAX: u64 = 64 << 20;
 pub const DESCENT_OBJECT_COUNT_MAX: usize = 50_000;
 /// Most directories that wait for their turn in one search.
 pub const DESCENT_PENDING_COUNT_MAX: usize = 20_000;
-/// Longest time for which an update waits for the search for deviations.
-pub const DESCENT_TIME_MAX: Duration = Duration::from_secs(3);
+/// Longest time for which an update waits for the search for deviations; the agent serves the tree a little longer.
+pub const DESCENT_WAIT_MAX: Duration = Duration::from_millis(250);
 /// Shortest time between two searches on one machine, for machines whose root changes all the time.
 pub const DESCENT_INTERVAL_MIN: Duration = Duration::from_secs(1);
 

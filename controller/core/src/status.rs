@@ -63,6 +63,8 @@ statuses! {
     /// The machine database has no valid required image for the machine.
     ImageUndefined = "image undefined", "the machine database names no required image",
         "set RequiredImage in the machine database";
+    /// The image server is being asked for the required image.
+    LookingUp = "looking up image", "the image server is being asked for the required image", "";
     /// The image server has no image with the required name.
     ImageNotReady = "image not ready", "the image server does not have the required image",
         "publish the image, or correct RequiredImage";

@@ -11,13 +11,14 @@ use std::{
 };
 
 use dominator_controller_core::Pace;
-use dominator_protocol_quic::{Client, Credentials, Server, Settings};
+use dominator_protocol_quic::{Client, CredentialFiles, CredentialsWatch, Server, Settings, limits::CREDENTIALS_CHECK};
 use parking_lot::Mutex;
 use tokio::{sync::Semaphore, task::JoinHandle};
 
 use crate::{
     Config, Error,
     clock::Clock,
+    error::chain,
     fleet::Fleet,
     images::Images,
     ledger::Ledger,
@@ -32,6 +33,7 @@ use crate::{
 pub struct Daemon {
     fleet: Arc<Fleet>,
     mdb: Arc<Mutex<MdbSource>>,
+    credentials: CredentialsWatch,
     server: Arc<Server>,
     client: Client,
     ledger: Ledger,
@@ -47,9 +49,10 @@ impl Daemon {
     pub async fn start(config: &Config) -> Result<Self, Error> {
         config.check()?;
         let certificates = &config.certificates;
-        let credentials = Credentials::load(&certificates.ca, &certificates.certificate, &certificates.key)?;
+        let credentials =
+            CredentialFiles::new(&certificates.ca, &certificates.certificate, &certificates.key).watch()?;
         let ledger = Ledger::open(&config.state_dir)?;
-        let server = Arc::new(Server::bind(config.listen, &credentials, Settings::default())?);
+        let server = Arc::new(Server::bind_watched(config.listen, &credentials, Settings::default())?);
         let listen = server.local_addr()?;
         let client = open_client(&credentials)?;
         let images = Images::new(client.clone(), &config.image_server);
@@ -72,7 +75,12 @@ impl Daemon {
             tokio::spawn(async move { server.serve(service).await })
         };
         let watching = tokio::spawn(watch_mdb(Arc::clone(&mdb), Arc::clone(&fleet)));
-        Ok(Self { fleet, mdb, server, client, ledger, listen, tasks: vec![serving, watching] })
+        let following = {
+            let credentials = credentials.clone();
+            tokio::spawn(async move { credentials.follow(CREDENTIALS_CHECK).await })
+        };
+        let tasks = vec![serving, watching, following];
+        Ok(Self { fleet, mdb, credentials, server, client, ledger, listen, tasks })
     }
 
     /// Returns the address on which operators are answered.
@@ -85,8 +93,14 @@ impl Daemon {
         self.fleet.views().len()
     }
 
-    /// Reads the machine database again, accepts one that is held, and forgets all delays.
+    /// Reads certificates and the machine database again, accepts a database that is held, and forgets all delays.
     pub async fn reload(&self) {
+        let credentials = self.credentials.clone();
+        match tokio::task::spawn_blocking(move || credentials.reload()).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::error!(error = chain(&error), "certificates not reloaded; those in use stay"),
+            Err(error) => tracing::error!(%error, "certificates could not be looked at"),
+        }
         look(&self.mdb, &self.fleet, MdbSource::reload).await;
         self.fleet.retry_now();
     }
@@ -127,7 +141,7 @@ async fn look(mdb: &Arc<Mutex<MdbSource>>, fleet: &Arc<Fleet>, how: fn(&mut MdbS
     }
 }
 
-fn open_client(credentials: &Credentials) -> Result<Client, Error> {
+fn open_client(credentials: &CredentialsWatch) -> Result<Client, Error> {
     let settings = Settings {
         keep_alive: Some(KEEP_ALIVE),
         idle_timeout: IDLE_TIMEOUT,
@@ -135,6 +149,6 @@ fn open_client(credentials: &Credentials) -> Result<Client, Error> {
         ..Settings::default()
     };
     // One socket reaches both families, where the system has both.
-    let both = Client::bind((Ipv6Addr::UNSPECIFIED, 0).into(), credentials, settings.clone());
-    Ok(both.or_else(|_| Client::bind((Ipv4Addr::UNSPECIFIED, 0).into(), credentials, settings))?)
+    let both = Client::bind_watched((Ipv6Addr::UNSPECIFIED, 0).into(), credentials, settings.clone());
+    Ok(both.or_else(|_| Client::bind_watched((Ipv4Addr::UNSPECIFIED, 0).into(), credentials, settings))?)
 }

@@ -23,6 +23,8 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(6);
 /// Interval of packets that keep a connection alive where polls are rarer.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(2);
+/// A search for deviations that takes longer is given up.
+pub const SEARCH_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time over which the first connections of a fleet are spread, per machine.
 pub const START_SPREAD: Duration = Duration::from_micros(200);
 /// Connections that are being made at once, unless configured.

@@ -133,7 +133,7 @@ impl Planner {
         match &self.required {
             ImageKnowledge::Known(image) => Ok(*image),
             ImageKnowledge::Absent => Err(Report::new(Status::ImageNotReady, name)),
-            ImageKnowledge::Unasked => Err(Report::new(Status::ImageNotReady, format!("{name} is being looked up"))),
+            ImageKnowledge::Unasked => Err(Report::new(Status::LookingUp, name)),
             ImageKnowledge::Failed(reason) => Err(Report::new(Status::ImageServerFailed, format!("{name}: {reason}"))),
         }
     }

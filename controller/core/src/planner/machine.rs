@@ -10,7 +10,7 @@
 use std::time::Duration;
 
 use dominator_protocol_core::{CallFailure, ErrorCode, Phase, PollReply};
-use dominator_store_core::{ImageId, ImageName};
+use dominator_store_core::{ImageId, ImageName, TreeId};
 
 use super::{
     Action, DescentOrder, DescentSummary, Directive, ImageKnowledge, LinkFailure, Pace, Purpose, Target,
@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     DirectiveKind, Host, Report, Status,
-    limits::{DESCENT_INTERVAL_MIN, DESCENT_TIME_MAX},
+    limits::{DESCENT_INTERVAL_MIN, DESCENT_WAIT_MAX},
 };
 
 /// The planner of one machine.
@@ -49,6 +49,8 @@ pub struct Planner {
     pub(super) planned_trouble: Trouble,
     pub(super) search: Search,
     search_after: Duration,
+    /// Root of the machine when it last was what was required.
+    converged_root: Option<TreeId>,
 }
 
 /// What the shell is doing for us.
@@ -91,6 +93,7 @@ impl Planner {
             planned_trouble: Trouble::default(),
             search: Search::None,
             search_after: Duration::ZERO,
+            converged_root: None,
         }
     }
 
@@ -247,7 +250,10 @@ impl Planner {
             return Action::Poll { known: self.reply.as_ref().map(PollReply::digest) };
         }
         if let Some(order) = self.due_search(now) {
-            self.search = Search::Running { order, until: now + DESCENT_TIME_MAX };
+            // A machine that was what was required until now is not drifting: nobody is kept waiting for the list.
+            let is_expected = self.converged_root == Some(order.machine);
+            let until = if is_expected { now } else { now + DESCENT_WAIT_MAX };
+            self.search = Search::Running { order, until };
             self.search_after = now + DESCENT_INTERVAL_MIN;
             return Action::Descend(order);
         }
@@ -297,6 +303,7 @@ impl Planner {
         if report.is_converged() {
             self.trouble.clear();
             self.fetched = None;
+            self.converged_root = self.reply.as_ref().and_then(|reply| reply.root);
             (self.search, self.search_after) = (Search::None, Duration::ZERO);
         }
         let is_active = match report.status {

@@ -224,4 +224,5 @@ scripts! {
     what_may_not_be_changed_is_only_looked_at "restrained.txt",
     images_that_are_missing_are_waited_for "images.txt",
     restarts_of_the_agent_are_noticed "restarts.txt",
+    updates_do_not_wait_long_for_lists "listing.txt",
 }

@@ -86,6 +86,20 @@ pub(crate) enum ImageError {
     AbsentTree(TreeId),
 }
 
+impl ImageError {
+    /// Returns the code of what the image server says, if that is what went wrong.
+    fn code(&self) -> Option<ErrorCode> {
+        match self {
+            Self::Quic(error) => error.failure().map(|failure| failure.code),
+            _ => None,
+        }
+    }
+
+    fn is_denied(&self) -> bool {
+        self.code() == Some(ErrorCode::Denied)
+    }
+}
+
 impl ImageState {
     /// Returns what the planner wants to know.
     pub(crate) fn knowledge(&self) -> ImageKnowledge {
@@ -188,11 +202,7 @@ async fn resolve(shared: Arc<Shared>, name: ImageName, state: watch::Sender<Imag
                 }
                 Err(error) => ImageState::Failed(chain(&error)),
             },
-            Err(ImageError::Quic(error))
-                if error.failure().is_some_and(|failure| failure.code == ErrorCode::NotFound) =>
-            {
-                ImageState::Absent
-            }
+            Err(error) if error.code() == Some(ErrorCode::NotFound) => ImageState::Absent,
             Err(error) => ImageState::Failed(chain(&error)),
         };
         let complaint = match &found {

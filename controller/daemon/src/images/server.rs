@@ -71,8 +71,11 @@ impl Server {
         let _permit = self.calls.acquire().await.map_err(|_| ImageError::Timeout)?;
         let connection = self.connection().await?;
         let result = tokio::time::timeout(IMAGE_TIMEOUT, work(connection.clone())).await;
-        if result.is_err() {
-            connection.close();
+        match &result {
+            Err(_) => connection.close(),
+            // Certificates are shown when a connection begins: only another one can change the answer.
+            Ok(Err(error)) if error.is_denied() => self.link.lock().await.connection = None,
+            Ok(_) => {}
         }
         result.map_err(|_| ImageError::Timeout)?
     }

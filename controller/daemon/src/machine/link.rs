@@ -8,7 +8,9 @@
 use std::time::Duration;
 
 use dominator_controller_core::LinkFailure;
-use dominator_protocol_core::{Ack, CallFailure, DecodeError, Message, Method, Payload, Poll, TreeObject, Trees};
+use dominator_protocol_core::{
+    Ack, CallFailure, DecodeError, ErrorCode, Message, Method, Payload, Poll, TreeObject, Trees,
+};
 use dominator_protocol_quic::{Client, Connection, Error};
 use dominator_store_core::{Digest, TreeId};
 use tokio::{sync::Semaphore, time::timeout};
@@ -24,6 +26,8 @@ pub(super) struct Link {
     /// Bytes of connections that are over.
     past_len: u64,
     pub(super) poll_len: u64,
+    /// The agent denied a call. Certificates are shown when a connection begins, so only another one can change that.
+    is_denied: bool,
 }
 
 /// How a call went wrong.
@@ -44,6 +48,7 @@ impl Link {
         name: &str,
     ) -> Result<(), Broken> {
         self.drop_connection();
+        self.is_denied = false;
         let late = || Broken::Link(LinkFailure::Unreachable, format!("{address} does not answer"));
         // The semaphore is never closed.
         let _permit = connects.acquire().await.map_err(|_| late())?;
@@ -88,6 +93,11 @@ impl Link {
         Err(Broken::Link(LinkFailure::Protocol, text))
     }
 
+    /// Says whether only another connection can help.
+    pub(super) const fn is_denied(&self) -> bool {
+        self.is_denied
+    }
+
     /// Returns the connection, for a search that goes on beside the polls.
     pub(super) fn connection(&self) -> Option<Connection> {
         self.connection.clone()
@@ -120,8 +130,10 @@ impl Link {
     }
 
     fn keep_or_drop<T>(&mut self, result: Result<T, Broken>) -> Result<T, Broken> {
-        if matches!(result, Err(Broken::Link(..))) {
-            self.drop_connection();
+        match &result {
+            Err(Broken::Link(..)) => self.drop_connection(),
+            Err(Broken::Refused(failure)) => self.is_denied |= failure.code == ErrorCode::Denied,
+            Ok(_) => {}
         }
         result
     }

@@ -5,11 +5,9 @@
 //!
 //! Does not compare trees: `controller/core` does.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use dominator_controller_core::{
-    Descent, DescentError, DescentOrder, DescentSummary, Deviations, describe, limits::DESCENT_TIME_MAX,
-};
+use dominator_controller_core::{Descent, DescentError, DescentOrder, DescentSummary, Deviations, describe};
 use dominator_protocol_core::{
     Deviation,
     limits::{PATH_LEN_MAX, clip},
@@ -21,6 +19,7 @@ use super::link::machine_trees;
 use crate::{
     error::chain,
     images::{ImageError, Images},
+    limits::SEARCH_TIMEOUT,
 };
 
 /// A search under way; dropping it ends it.
@@ -64,7 +63,7 @@ impl Search {
                 let _permit = searches.acquire().await;
                 search(order, &connection, &images).await
             };
-            match timeout(DESCENT_TIME_MAX + GRACE, work).await {
+            match timeout(SEARCH_TIMEOUT, work).await {
                 Ok(Ok(deviations)) => Ok(Found::new(&deviations, entry_count)),
                 Ok(Err(error)) => Err(chain(&error)),
                 Err(_) => Err("the search took too long".to_owned()),
@@ -87,9 +86,6 @@ impl Drop for Search {
         self.task.abort();
     }
 }
-
-/// A search goes on for a little longer than updates wait for it: its list is of use even so.
-const GRACE: Duration = Duration::from_secs(2);
 
 async fn search(order: DescentOrder, connection: &Connection, images: &Images) -> Result<Deviations, SearchError> {
     let mut descent = Descent::new(order.machine, order.image);

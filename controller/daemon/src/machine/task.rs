@@ -136,17 +136,25 @@ impl MachineTask {
     }
 
     async fn connect(&mut self) {
-        let (context, address) = (&self.context, self.news.address());
-        match self.link.connect(&context.client, &context.connects, address, self.host.name()).await {
-            Ok(()) => {
-                tracing::debug!(host = %self.host, address, "connected");
-                self.planner.handle_connected(self.now());
-            }
+        match self.open_link().await {
+            Ok(()) => self.planner.handle_connected(self.now()),
             Err(broken) => self.handle_broken_link(broken),
         }
     }
 
+    async fn open_link(&mut self) -> Result<(), Broken> {
+        let (context, address) = (&self.context, self.news.address());
+        self.link.connect(&context.client, &context.connects, address, self.host.name()).await?;
+        tracing::debug!(host = %self.host, address, "connected");
+        Ok(())
+    }
+
     async fn poll(&mut self, known: Option<dominator_store_core::Digest>) {
+        if self.link.is_denied()
+            && let Err(broken) = self.open_link().await
+        {
+            return self.handle_broken_link(broken);
+        }
         let answer = self.link.poll(known).await;
         let now = self.now();
         match answer {
@@ -370,7 +378,8 @@ impl MachineTask {
                 self.view.note(&format!("converged: {required} {detail}"));
             }
             _ if is_transitional(status) => tracing::debug!(%host, %status, detail, "status"),
-            _ if advice.is_empty() => {
+            // Somebody wants it so.
+            _ if advice.is_empty() || status == Status::Disabled => {
                 tracing::info!(%host, %status, detail, "status");
                 self.view.note(&format!("{status}: {detail}"));
             }
@@ -408,7 +417,9 @@ const EXAMPLE_COUNT: usize = 5;
 
 /// Says whether two reports with one status differ in what people should hear of: another reason, not more of the same.
 fn is_news(last: &Report, report: &Report) -> bool {
-    !report.status.advice().is_empty() && reason(&last.detail) != reason(&report.detail)
+    !report.status.advice().is_empty()
+        && report.status != Status::Disabled
+        && reason(&last.detail) != reason(&report.detail)
 }
 
 /// Cuts off the count of failures.
@@ -421,6 +432,7 @@ const fn is_transitional(status: Status) -> bool {
         status,
         Status::Unknown
             | Status::Connecting
+            | Status::LookingUp
             | Status::Scanning
             | Status::Requiring
             | Status::Deviating

@@ -31,10 +31,17 @@ async fn a_controller_without_the_permission_is_told_so() {
     assert!(status.detail.contains("Machine.Poll"), "{}", status.detail);
     daemon.stop().await;
 
-    lab.issue("dominator", &["Machine.*"]);
+    lab.issue("dominator", &["Machine.Poll"]);
     let (daemon, operator) = lab.start().await;
     let status = operator.wait_status("web", "image server failed").await;
     assert!(status.detail.contains("Image.Get"), "{}", status.detail);
+    // A certificate that replaces the old one is shown without a restart, on the connections that need it.
+    lab.issue("dominator", &["Machine.Poll", "Image.Get"]);
+    daemon.reload().await;
+    operator.wait_status("web", "denied").await;
+    lab.issue("dominator", &["Machine.*", "Image.Get"]);
+    daemon.reload().await;
+    operator.wait_converged("web", "v1").await;
     daemon.stop().await;
 }
 

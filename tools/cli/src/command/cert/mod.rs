@@ -1,24 +1,30 @@
 //! `domtool cert`: the certificates of a fleet.
 //!
 //! Owns the flags and what is printed. Invariants: a key is written to a file and nowhere else; nothing is replaced unless
-//! asked; a certificate is for the peers that dial it only if it names how they dial.
+//! asked; a certificate is for the peers that dial it only if it names how they dial; what is issued here can be revoked by
+//! name.
 //!
 //! What is in a certificate, and how it is signed, is `protocol/quic`.
 
-use std::{net::IpAddr, path::PathBuf};
+mod explain;
+mod list;
 
-use anyhow::Result;
+use std::{fs, net::IpAddr, path::PathBuf, time::Duration};
+
+use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand, ValueEnum};
 use dominator_protocol_core::Permission;
-use dominator_protocol_quic::cert::{Authority, CertificateInfo, IssueRequest, Replace, Validity};
+use dominator_protocol_quic::cert::{Authority, CertificateInfo, IssueRequest, Replace, Revoke, Validity};
 use serde::Serialize;
 
 use crate::{
     error::Outcome,
-    output::{print, print_json, time_s},
+    output::{print, print_json, printable, time_s},
 };
 
-/// Certificates: make an authority, issue, renew, look.
+const DAY_S: i64 = 86_400;
+
+/// Certificates: make an authority, issue, renew, revoke, look.
 #[derive(Debug, Subcommand)]
 pub(crate) enum CertCommand {
     /// Make a certificate authority: ca.pem and ca.key in DIR
@@ -31,8 +37,23 @@ pub(crate) enum CertCommand {
     Issue(Issue),
     /// Issue what NAME.pem says once more, with a new key and validity
     Renew(Renew),
+    /// Revoke certificates: a new ca.crl in the authority's DIR, to be copied beside ca.pem everywhere
+    ///
+    /// A name stands for every certificate that was ever issued to it, renewed ones too. Daemons use the new list within
+    /// seconds, and end the connections of whom it names. Without a name or a serial number, the list is only signed again,
+    /// with a new date.
+    Revoke(RevokeArgs),
     /// Show what a certificate says
     Show(Show),
+    /// List the certificates and revocation lists of a directory, and when they end
+    ///
+    /// Exit code 3 says that something needs attention: a certificate that ended or will soon, a revocation list that is
+    /// overdue or will be soon, a file that cannot be read. A revoked certificate needs none.
+    List(list::List),
+    /// Say which permission of a certificate allows a method, or which would
+    ///
+    /// Exit code 3 says that the method is denied. Whether the certificate itself is good is not judged, but said.
+    Explain(explain::Explain),
 }
 
 #[derive(Debug, Args)]
@@ -94,6 +115,20 @@ pub(crate) struct Renew {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct RevokeArgs {
+    /// Directory of the authority
+    dir: PathBuf,
+    /// Name of a holder
+    name: Vec<String>,
+    /// Serial number of one certificate, as `cert show` prints it (repeatable)
+    #[arg(long, value_name = "HEX")]
+    serial: Vec<String>,
+    /// Days until there should be a newer list
+    #[arg(long, default_value_t = 90, value_name = "DAYS")]
+    valid_days: u32,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Show {
     /// The certificate
     file: PathBuf,
@@ -126,15 +161,16 @@ pub(crate) fn run(command: CertCommand) -> Result<Outcome> {
             Authority::load(&args.dir)?.renew(&args.dir, &args.name, Validity::days(args.valid_days))?;
             eprintln!("renewed {}", args.dir.join(format!("{}.pem", args.name)).display());
         }
+        CertCommand::Revoke(args) => revoke(args)?,
         CertCommand::Show(args) => show(&args)?,
+        CertCommand::List(args) => return args.run(),
+        CertCommand::Explain(args) => return args.run(),
     }
     Ok(Outcome::Done)
 }
 
 fn init_ca(args: &InitCa) -> Result<()> {
-    use anyhow::Context as _;
-
-    std::fs::create_dir_all(&args.dir).with_context(|| format!("cannot create {}", args.dir.display()))?;
+    fs::create_dir_all(&args.dir).with_context(|| format!("cannot create {}", args.dir.display()))?;
     Authority::create(&args.name, Validity::days(args.valid_days))?.save(&args.dir)?;
     eprintln!("made {} and its key; whoever has the key can be anybody", args.dir.join("ca.pem").display());
     Ok(())
@@ -156,13 +192,38 @@ fn issue(args: Issue) -> Result<()> {
         client,
     };
     let replace = if args.replace { Replace::Yes } else { Replace::No };
-    Authority::load(&args.dir)?.issue(&request)?.save(&args.dir, replace)?;
+    Authority::load(&args.dir)?.issue_into(&args.dir, &request, replace)?;
     eprintln!("issued {}", args.dir.join(format!("{}.pem", request.name)).display());
     Ok(())
 }
 
+fn revoke(args: RevokeArgs) -> Result<()> {
+    let what: Vec<Revoke> =
+        args.name.into_iter().map(Revoke::Name).chain(args.serial.into_iter().map(Revoke::Serial)).collect();
+    let next_update = Duration::from_secs(u64::from(args.valid_days) * DAY_S.unsigned_abs());
+    let list = Authority::load(&args.dir)?.revoke(&args.dir, &what, next_update)?;
+    eprintln!(
+        "wrote {}: list {}, {} revoked; copy it beside ca.pem of every daemon",
+        args.dir.join("ca.crl").display(),
+        list.number,
+        list.revoked.len()
+    );
+    Ok(())
+}
+
+const fn role(info: &CertificateInfo) -> &'static str {
+    match (info.is_authority, info.server, info.client) {
+        (true, ..) => "authority",
+        (_, true, true) => "server and client",
+        (_, true, false) => "server",
+        (_, false, true) => "client",
+        (_, false, false) => "none",
+    }
+}
+
 fn show(args: &Show) -> Result<()> {
     let info = CertificateInfo::read(&args.file)?;
+    let role = role(&info);
     let document = CertificateDocument {
         not_before: time_s(info.not_before_s),
         not_after: time_s(info.not_after_s),
@@ -182,13 +243,6 @@ fn show(args: &Show) -> Result<()> {
     }
     let list = |items: &[String]| if items.is_empty() { "-".to_owned() } else { items.join(", ") };
     let addresses: Vec<String> = document.addresses.iter().map(ToString::to_string).collect();
-    let role = match (document.authority, document.server, document.client) {
-        (true, ..) => "authority",
-        (_, true, true) => "server and client",
-        (_, true, false) => "server",
-        (_, false, true) => "client",
-        (_, false, false) => "none",
-    };
     let rows = [
         ("name", document.name.clone()),
         ("role", role.to_owned()),
@@ -201,10 +255,35 @@ fn show(args: &Show) -> Result<()> {
         ("permissions", list(&document.permissions)),
         ("groups", list(&document.groups)),
     ];
-    let text: String = rows
-        .iter()
-        .map(|(key, value)| format!("{:13}{}\n", format!("{key}:"), crate::output::printable(value)))
-        .collect();
+    let text: String =
+        rows.iter().map(|(key, value)| format!("{:13}{}\n", format!("{key}:"), printable(value))).collect();
     print(&text)?;
     Ok(())
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    pub(crate) fn authority(dir: &Path) -> Authority {
+        let authority = Authority::create("demo", Validity::days(3650)).unwrap();
+        authority.save(dir).unwrap();
+        authority
+    }
+
+    pub(crate) fn issue(authority: &Authority, dir: &Path, name: &str, permissions: &[&str], validity: Validity) {
+        let request = IssueRequest {
+            name: name.into(),
+            dns_names: vec![],
+            addresses: vec![],
+            permissions: permissions.iter().map(|text| text.parse().unwrap()).collect(),
+            groups: vec![],
+            validity,
+            server: false,
+            client: true,
+        };
+        authority.issue_into(dir, &request, Replace::Yes).unwrap();
+    }
 }

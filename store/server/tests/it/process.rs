@@ -4,12 +4,13 @@ use std::{
     io::{BufRead as _, BufReader, Read as _},
     path::Path,
     process::{Child, Command, Stdio},
+    time::Duration,
 };
 
 use dominator_protocol_core::{List, ListReply, Method};
 use dominator_protocol_quic::{
-    Client, Settings,
-    cert::{Authority, Validity},
+    Client, Error, Settings, TrustError,
+    cert::{Authority, Revoke, Validity},
 };
 use dominator_store_engine::{Store, StoreOptions};
 
@@ -63,6 +64,25 @@ async fn it_serves_until_it_is_told_to_stop() {
     assert!(child.wait().unwrap().success());
     // The store was left in order and can be opened at once.
     Store::open(&dir.path().join("store")).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_revoked_while_it_runs_is_cut_off() {
+    let dir = tempfile::tempdir().unwrap();
+    let authority = prepare(dir.path());
+    let tls = ["--ca", "ca.pem", "--cert", "imageserver.pem", "--key", "imageserver.key"];
+    let args: Vec<&str> = ["--store", "store", "--listen", "127.0.0.1:0"].into_iter().chain(tls).collect();
+    let mut child = start(dir.path(), &args);
+    let address = ready_address(&mut child).parse().unwrap();
+    let credentials = issue(&authority, dir.path(), "leaver", &["Image.List"]);
+    let client = Client::bind(([127, 0, 0, 1], 0).into(), &credentials, Settings::default()).unwrap();
+    let connection = client.connect(address, "127.0.0.1").await.unwrap();
+    let revoked = [Revoke::Name("leaver".into())];
+    authority.revoke(dir.path(), &revoked, Duration::from_secs(86_400)).unwrap();
+    let error = tokio::time::timeout(Duration::from_secs(20), connection.closed()).await.unwrap();
+    assert!(matches!(error, Error::Refused { source: TrustError::OursRevoked, .. }), "{error}");
+    terminate(&child);
+    assert!(child.wait().unwrap().success());
 }
 
 #[test]

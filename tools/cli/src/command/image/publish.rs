@@ -21,7 +21,7 @@ use dominator_protocol_quic as quic;
 use dominator_store_core::{
     Action, Filter, ImageName, Managed, Pattern, PatternKind, Profile, Rule, Trigger, TriggerAction,
 };
-use dominator_store_engine::{self as engine, PublishOptions, Store};
+use dominator_store_engine::{self as engine, PublishOptions, Store, StoreOptions};
 use serde::{Deserialize, Serialize};
 
 use super::threads;
@@ -67,12 +67,12 @@ pub(crate) struct Publish {
     /// Manage modification times of directories too
     #[arg(long)]
     directory_mtimes: bool,
-    /// Where files are cut, for a server; a store has its own
-    #[arg(long, value_name = "NAME", default_value = "fastcdc-64k")]
-    profile: String,
-    /// Level of compression, for a server; a store has its own
-    #[arg(long, value_name = "LEVEL", default_value_t = 3, allow_negative_numbers = true)]
-    level: i32,
+    /// Where files are cut, for a server; a store has its own [default: that of a new store]
+    #[arg(long, value_name = "NAME")]
+    profile: Option<String>,
+    /// Level of compression, for a server; a store has its own [default: that of a new store]
+    #[arg(long, value_name = "LEVEL", allow_negative_numbers = true)]
+    level: Option<i32>,
     /// Files read at once [default: number of processors]
     #[arg(long, value_name = "COUNT")]
     threads: Option<NonZeroUsize>,
@@ -144,6 +144,11 @@ pub(super) fn run(settings: &Settings, args: &Publish) -> Result<Outcome> {
     let created_by = args.created_by.clone().or_else(user).unwrap_or_else(|| "unknown".into());
     let began = Instant::now();
     let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    let usual = StoreOptions::default();
+    let profile = match &args.profile {
+        Some(name) => Profile::from_name(name).with_context(|| format!("there is no profile {name}"))?,
+        None => usual.profile,
+    };
     let order = Order {
         name: &args.name,
         tree: &args.path,
@@ -153,8 +158,8 @@ pub(super) fn run(settings: &Settings, args: &Publish) -> Result<Outcome> {
         tags: &tags,
         created_by: &created_by,
         created_ms: u64::try_from(now_ms).unwrap_or(u64::MAX),
-        profile: Profile::from_name(&args.profile).with_context(|| format!("there is no profile {}", args.profile))?,
-        level: args.level,
+        profile,
+        level: args.level.unwrap_or(usual.zstd_level),
         threads: threads(args.threads),
     };
     let progress = Progress::start("publish", "entries");

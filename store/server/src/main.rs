@@ -23,7 +23,7 @@ struct Args {
     /// The store
     #[arg(long, value_name = "DIR")]
     store: Option<PathBuf>,
-    /// UDP address to listen on [default: [::]:6970]
+    /// UDP address to listen on [default: port 6970 of every address]
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
     /// Certificate of the authority

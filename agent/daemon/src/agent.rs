@@ -18,7 +18,7 @@ use crate::{
     config::Network,
     fetch::{Content, FetchError, Fetcher},
     keeper::{Activity, After, Task, Told},
-    limits::STOP_TIMEOUT,
+    limits::{STOP_SCAN_TIMEOUT, STOP_TIMEOUT},
     link::Served,
     machine::{Directive, Machine, Observed, Output},
     state::{Saved, StateError},
@@ -108,9 +108,11 @@ impl Agent {
         end
     }
 
-    /// Waits for the keeper, so that a window that has begun is also ended; a kill would be harmless, but slower to mend.
+    /// Waits for the keeper, so that an update that has begun is also ended; a kill would be harmless, but slower to mend.
+    /// A pass is not worth waiting for.
     async fn drain(&mut self, inputs: &mut mpsc::Receiver<Input>, keeper_end: &mut oneshot::Receiver<()>) {
-        let waited = tokio::time::timeout(STOP_TIMEOUT, async {
+        let patience = if self.machine.is_updating() { STOP_TIMEOUT } else { STOP_SCAN_TIMEOUT };
+        let waited = tokio::time::timeout(patience, async {
             loop {
                 tokio::select! {
                     _ = &mut *keeper_end => break,
@@ -122,7 +124,7 @@ impl Agent {
                 }
             }
         });
-        if waited.await.is_err() {
+        if waited.await.is_err() && self.machine.is_updating() {
             tracing::warn!(
                 seconds = Duration::as_secs(&STOP_TIMEOUT),
                 "an update is still under way; the next start recovers it"

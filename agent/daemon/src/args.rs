@@ -30,7 +30,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
 
-    /// Address on which the controller is answered, over UDP [default: [::]:6969]
+    /// Address on which the controller is answered, over UDP [default: port 6969 of every address]
     #[arg(long, value_name = "ADDR:PORT")]
     listen: Option<SocketAddr>,
 
@@ -53,6 +53,10 @@ pub(crate) struct Args {
     /// Bytes a second that the deep scan reads; 0 is as fast as possible [default: 4000000]
     #[arg(long, value_name = "BYTES")]
     scan_deep_bytes_per_s: Option<u64>,
+
+    /// Percent of one processor that stat passes may take; they come less often if need be [default: 20]
+    #[arg(long, value_name = "PERCENT")]
+    scan_cpu_percent: Option<f64>,
 
     /// Threads that hash changed files after the first scan [default: 1]
     #[arg(long, value_name = "COUNT")]
@@ -82,6 +86,7 @@ impl Args {
             scan: ScanSettings {
                 interval_s: self.scan_interval_s,
                 deep_bytes_per_s: self.scan_deep_bytes_per_s,
+                cpu_percent: self.scan_cpu_percent,
                 threads: self.scan_threads,
             },
             network: NetworkSettings {
@@ -117,6 +122,7 @@ CONFIGURATION FILE
     [scan]
     interval_s       = 5                  # between two stat passes, from 0.2 to 86400
     deep_bytes_per_s = 4000000            # every file is read again at this rate; 0: as fast as possible
+    cpu_percent      = 20                 # of one processor, for stat passes: they come less often if need be
     threads          = 1                  # for hashing changed files; the first scan uses every processor
 
     [network]

@@ -50,6 +50,8 @@ pub struct Scan {
     pub interval: Duration,
     /// Bytes of file content that are read again in each second; `None` is as fast as possible.
     pub deep_bytes_per_s: Option<u64>,
+    /// Part of one processor that stat passes may take on average, in percent, above 0; they come less often if need be.
+    pub cpu_percent: f64,
     /// Threads that hash changed files after the first scan, which uses every processor.
     pub threads: NonZeroUsize,
 }
@@ -125,6 +127,8 @@ pub struct ScanSettings {
     pub interval_s: Option<f64>,
     /// Bytes a second of the deep scan; 0 is as fast as possible.
     pub deep_bytes_per_s: Option<u64>,
+    /// Percent of one processor for stat passes.
+    pub cpu_percent: Option<f64>,
     /// Threads that hash.
     pub threads: Option<usize>,
 }
@@ -184,6 +188,7 @@ impl Settings {
             scan: ScanSettings {
                 interval_s: self.scan.interval_s.or(below.scan.interval_s),
                 deep_bytes_per_s: self.scan.deep_bytes_per_s.or(below.scan.deep_bytes_per_s),
+                cpu_percent: self.scan.cpu_percent.or(below.scan.cpu_percent),
                 threads: self.scan.threads.or(below.scan.threads),
             },
             network: NetworkSettings {
@@ -203,6 +208,9 @@ impl Settings {
             .ok()
             .filter(|interval| (SCAN_INTERVAL_MIN..=SCAN_INTERVAL_MAX).contains(interval));
         let interval = interval.ok_or(value("scan.interval_s", "a number of seconds from 0.2 to 86400"))?;
+        let cpu_percent = Some(self.scan.cpu_percent.unwrap_or(DEFAULT_CPU_PERCENT));
+        let cpu_percent = cpu_percent.filter(|percent| (CPU_PERCENT_MIN..=100.0).contains(percent));
+        let cpu_percent = cpu_percent.ok_or(value("scan.cpu_percent", "a number from 0.1 to 100"))?;
         let threads = NonZeroUsize::new(self.scan.threads.unwrap_or(1)).filter(|count| count.get() <= SCAN_THREADS_MAX);
         let threads = threads.ok_or(value("scan.threads", "from 1 to 64"))?;
         let cache_limit_len = self.cache.limit_bytes.unwrap_or(DEFAULT_CACHE_LEN);
@@ -221,7 +229,12 @@ impl Settings {
             ca: file(self.ca, "/etc/dominator/ca.pem"),
             cert: file(self.cert, "/etc/dominator/subd.pem"),
             key: file(self.key, "/etc/dominator/subd.key"),
-            scan: Scan { interval, deep_bytes_per_s: rate(self.scan.deep_bytes_per_s, DEFAULT_DEEP_RATE), threads },
+            scan: Scan {
+                interval,
+                deep_bytes_per_s: rate(self.scan.deep_bytes_per_s, DEFAULT_DEEP_RATE),
+                cpu_percent,
+                threads,
+            },
             network: Network {
                 rate_bytes_per_s: rate(self.network.rate_bytes_per_s, DEFAULT_RATE),
                 rate_max_bytes_per_s: rate(self.network.rate_max_bytes_per_s, 0),
@@ -249,6 +262,7 @@ impl std::fmt::Display for Config {
         writeln!(f, "ca = {:?}\ncert = {:?}\nkey = {:?}", self.ca, self.cert, self.key)?;
         writeln!(f, "scan.interval_s = {}", self.scan.interval.as_secs_f64())?;
         writeln!(f, "scan.deep_bytes_per_s = {}", self.scan.deep_bytes_per_s.unwrap_or(0))?;
+        writeln!(f, "scan.cpu_percent = {}", self.scan.cpu_percent)?;
         writeln!(f, "scan.threads = {}", self.scan.threads)?;
         writeln!(f, "network.rate_bytes_per_s = {}", self.network.rate_bytes_per_s.unwrap_or(0))?;
         writeln!(f, "network.rate_max_bytes_per_s = {}", self.network.rate_max_bytes_per_s.unwrap_or(0))?;
@@ -257,6 +271,8 @@ impl std::fmt::Display for Config {
 }
 
 const DEFAULT_INTERVAL_S: f64 = 5.0;
+const DEFAULT_CPU_PERCENT: f64 = 20.0;
+const CPU_PERCENT_MIN: f64 = 0.1;
 /// 2 % of a disk that reads 200 MB/s.
 const DEFAULT_DEEP_RATE: u64 = 4_000_000;
 /// 10 % of a link of 1 Gbit/s.
@@ -294,6 +310,8 @@ mod tests {
             "[scan]\ninterval_s = -1",
             "[scan]\ninterval_s = nan",
             "[scan]\ninterval_s = 1e300",
+            "[scan]\ncpu_percent = 0",
+            "[scan]\ncpu_percent = nan",
             "[scan]\nthreads = 0",
             "[cache]\nlimit_bytes = 1",
             "root = 'relative'",

@@ -41,6 +41,8 @@ pub const FETCH_TREE_COUNT_MAX: usize = 4 * 1024 * 1024;
 pub const TREE_ENTRY_COUNT_MAX: u64 = 16 * 1024 * 1024;
 /// Time that a stop waits for an update to come to its end.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(60);
+/// Time that a stop waits for a scan, which may be cut off at any time.
+pub const STOP_SCAN_TIMEOUT: Duration = Duration::from_secs(2);
 /// Time that the stop or start of one service may take.
 pub const SERVICE_TIMEOUT: Duration = Duration::from_secs(120);
 /// Paths named in one text for people.

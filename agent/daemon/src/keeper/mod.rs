@@ -1,8 +1,8 @@
 //! The keeper: the one thread that reads and changes the managed tree.
 //!
 //! Owns the order of recovery, stat passes, deep scan and updates. Invariants: no scan runs while an update does, so that a
-//! snapshot never shows a half-made change; an update begins with a fresh pass and ends with one; whatever waits, an order
-//! is heard within the time of one piece of reading.
+//! snapshot never shows a half-made change; an update begins with a fresh pass and ends with one; a task waits for one pass
+//! or one piece of deep reading, never for the time between them.
 //!
 //! Does not decide on updates (`machine`), plan them (`agent/core`) or perform their steps (`apply`).
 
@@ -202,7 +202,7 @@ impl<F: FnMut(Told)> Work<F> {
             match self.wait(tasks) {
                 None | Some(Task::Scan) => {
                     self.recover();
-                    let scan = self.pass();
+                    let scan = self.pass(self.threads());
                     (self.tell)(Told::Scanned(scan));
                 }
                 Some(Task::Configure(image)) => {
@@ -296,12 +296,18 @@ impl<F: FnMut(Told)> Work<F> {
         (self.tell)(Told::Recovered(result));
     }
 
+    /// Returns how many threads hash: every processor for the first scan, which somebody waits for.
+    fn threads(&self) -> NonZeroUsize {
+        if self.scanned { self.keeper.config.threads } else { every_processor() }
+    }
+
     /// Looks at the whole tree once.
-    fn pass(&mut self) -> Result<Arc<Snapshot>, String> {
-        let start = Instant::now();
-        let threads = if self.scanned { self.keeper.config.threads } else { every_processor() };
+    fn pass(&mut self, threads: NonZeroUsize) -> Result<Arc<Snapshot>, String> {
+        let (start, start_cpu) = (Instant::now(), cpu_time());
         let result = self.scanner.pass(threads);
-        self.next_pass = Instant::now() + self.keeper.config.interval;
+        let config = &self.keeper.config;
+        let rest = cpu_time().saturating_sub(start_cpu).mul_f64(100.0 / config.cpu_percent - 1.0);
+        self.next_pass = Instant::now() + config.interval.max(rest);
         let Pass { snapshot, hashed_count, hashed_len } = result.map_err(|error| {
             let text = format!("the root cannot be scanned: {}", chain(&error));
             tracing::warn!(error = text, "scan failed");
@@ -327,6 +333,13 @@ const ROUND_PAUSE: Duration = Duration::from_secs(1);
 
 pub(crate) fn every_processor() -> NonZeroUsize {
     std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}
+
+/// Returns the processor time that this thread has taken.
+fn cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    let (seconds, nanoseconds) = (u64::try_from(time.tv_sec), u32::try_from(time.tv_nsec));
+    Duration::new(seconds.unwrap_or(0), nanoseconds.unwrap_or(0))
 }
 
 /// Sets the nice value of this thread; without the privilege, it stays what it is.

@@ -13,7 +13,7 @@ use dominator_protocol_core::Phase;
 use dominator_store_core::TreePath;
 use dominator_store_pack::AssembleError;
 
-use super::{SCAN_NICE, Told, UpdateOrder, Updated, Work, set_nice};
+use super::{SCAN_NICE, Told, UpdateOrder, Updated, Work, every_processor, set_nice};
 use crate::{
     apply::{Applied, ApplyError, Order, Progress},
     chain::chain,
@@ -81,7 +81,7 @@ impl<F: FnMut(Told)> Work<F> {
         set_nice(0);
         let result = self.attempts(order);
         self.keeper.activity.set_phase(Phase::Verifying);
-        let scan = self.pass();
+        let scan = self.pass(every_processor());
         set_nice(SCAN_NICE);
         let (image, generation) = (&order.image.name, order.generation);
         match &result {
@@ -102,7 +102,7 @@ impl<F: FnMut(Told)> Work<F> {
         self.scanner.configure(&image.filter, image.managed);
         let mut last = UpdateFailure::new("no attempt was made".to_owned());
         for _ in 0..UPDATE_ATTEMPT_COUNT_MAX {
-            let snapshot = self.pass().map_err(UpdateFailure::new)?;
+            let snapshot = self.pass(every_processor()).map_err(UpdateFailure::new)?;
             match self.attempt(order, &snapshot) {
                 Attempt::Done(report) => return Ok(report),
                 Attempt::Failed(failure) => return Err(failure),

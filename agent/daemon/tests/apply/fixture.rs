@@ -23,7 +23,8 @@ use dominator_store_fs::{Dir, StatKey, capture};
 use crate::forest::{LABELS, Rng, content, pair, root_id};
 
 pub(crate) struct Fixture {
-    dir: tempfile::TempDir,
+    root: PathBuf,
+    dir: Option<tempfile::TempDir>,
     pub(crate) filter: Filter,
 }
 
@@ -43,8 +44,15 @@ impl Fixture {
     }
 
     pub(crate) fn in_dir(dir: tempfile::TempDir) -> Self {
-        std::fs::create_dir(dir.path().join("root")).expect("root");
-        Self { dir, filter: Filter::default() }
+        let fixture = Self { dir: Some(dir), ..Self::at(PathBuf::new()) };
+        let root = fixture.outside().join("root");
+        std::fs::create_dir(&root).expect("root");
+        Self { root, ..fixture }
+    }
+
+    /// Takes a directory that exists.
+    pub(crate) fn at(root: PathBuf) -> Self {
+        Self { root, dir: None, filter: Filter::default() }
     }
 
     /// Makes a root that is `tree`.
@@ -55,11 +63,11 @@ impl Fixture {
     }
 
     pub(crate) fn outside(&self) -> &Path {
-        self.dir.path()
+        self.dir.as_ref().expect("a directory of our own").path()
     }
 
     pub(crate) fn root(&self) -> PathBuf {
-        self.dir.path().join("root")
+        self.root.clone()
     }
 
     pub(crate) fn path(&self, path: &str) -> PathBuf {

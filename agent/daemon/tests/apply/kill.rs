@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Which pair of trees is applied.
-const NTH: usize = 4;
+pub(crate) const NTH: usize = 4;
 const ROOT: &str = "APPLY_TEST_ROOT";
 const POINTS: &str = "APPLY_TEST_POINTS";
 
@@ -35,7 +35,7 @@ fn child() {
     apply_keyed(&mut applier, &plan, &|_| None).expect("applied");
 }
 
-fn run_child(root: &Path, points: Option<u64>, wrap: &[&str]) -> ExitStatus {
+pub(crate) fn run_child(root: &Path, points: Option<u64>, wrap: &[&str]) -> ExitStatus {
     let exe = std::env::current_exe().expect("this program");
     let exe = exe.to_str().expect("a path");
     let words: Vec<&str> = wrap.iter().copied().chain([exe, "--exact", "kill::child", "--test-threads=1"]).collect();

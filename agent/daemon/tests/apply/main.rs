@@ -12,6 +12,7 @@ mod fixture;
 #[path = "../../../core/tests/it/forest.rs"]
 mod forest;
 mod kill;
+mod power;
 mod race;
 mod random;
 mod real;

@@ -24,7 +24,7 @@ pub struct StoreOptions {
 impl Default for StoreOptions {
     /// The choice of `spec/decisions/0002-chunking-and-level.md`.
     fn default() -> Self {
-        Self { profile: Profile::default_profile(), zstd_level: 3 }
+        Self { profile: Profile::default_profile(), zstd_level: 2 }
     }
 }
 

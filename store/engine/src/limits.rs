@@ -14,8 +14,8 @@ pub const RETRY_COUNT_MAX: usize = 3;
 pub const SEAL_QUEUE_LEN: usize = 2;
 /// Most threads of one publish.
 pub const THREAD_COUNT_MAX: usize = 64;
-/// Encoded recipes that a session keeps before it writes them, in bytes.
-pub const RECIPES_LEN_MAX: usize = 64 * 1024 * 1024;
+/// Encoded recipes that a session keeps until its chunks are durable, in bytes.
+pub const RECIPES_LEN_MAX: usize = 256 * 1024 * 1024;
 /// Shortest unsealed pack that is kept when a session is dropped or the store was not closed, in bytes.
 pub const SALVAGE_LEN_MIN: u64 = 1024 * 1024;
 /// Longest payload of one catalog log entry, in bytes.

@@ -211,6 +211,7 @@ fn options() -> Options {
     let mut options = Options::default();
     options.set_db_write_buffer_size(WRITE_BUFFER_LEN);
     options.set_max_background_jobs(2);
+    options.set_max_file_opening_threads(2);
     options.set_keep_log_file_num(2);
     options.set_log_level(LogLevel::Warn);
     options.set_stats_dump_period_sec(0);

@@ -42,6 +42,8 @@ pub(crate) trait Sink: Sync {
 
 /// Cuts files for one thread.
 pub(crate) struct Cutter<'a, S: Sink> {
+    store_profile: Profile,
+    /// That of the file being cut.
     profile: Profile,
     sink: &'a S,
     worker: S::Worker,
@@ -50,16 +52,16 @@ pub(crate) struct Cutter<'a, S: Sink> {
 
 impl<'a, S: Sink> Cutter<'a, S> {
     pub(crate) fn new(profile: Profile, sink: &'a S) -> Self {
-        Self { profile, sink, worker: sink.worker(), window: vec![0; WINDOW_LEN] }
+        Self { store_profile: profile, profile, sink, worker: sink.worker(), window: vec![0; WINDOW_LEN] }
     }
 
     /// Reads the file from start to end and hands its chunks to the sink; returns its blob and how many bytes there were,
     /// which is another number than `size` only if the file changed.
     pub(crate) fn cut(&mut self, file: &File, pos: usize, size: u64) -> Result<(BlobId, u64), CutError> {
         let mut window = std::mem::take(&mut self.window);
+        self.profile = self.store_profile.for_size(size);
         let result = match usize::try_from(size) {
-            // One byte of room shows whether the file goes on.
-            Ok(len) if len < WINDOW_LEN => self.cut_whole(file, pos, &mut window, len),
+            Ok(len) if len <= WINDOW_LEN => self.cut_whole(file, pos, &mut window, len),
             _ => self.cut_long(file, pos, &mut window),
         };
         self.window = window;
@@ -67,7 +69,8 @@ impl<'a, S: Sink> Cutter<'a, S> {
     }
 
     fn cut_whole(&mut self, file: &File, pos: usize, window: &mut [u8], len: usize) -> Result<(BlobId, u64), CutError> {
-        let filled = fill(file, 0, window.get_mut(..=len).unwrap_or_default()).map_err(CutError::Read)?;
+        // A file that grew meanwhile has another size now, which `survey` sees.
+        let filled = fill(file, 0, window.get_mut(..len).unwrap_or_default()).map_err(CutError::Read)?;
         let bytes = window.get(..filled).unwrap_or_default();
         let found = |blob| Ok((blob, filled as u64));
         let first = self.profile.next_cut(bytes);

@@ -63,7 +63,7 @@ impl Store {
         let session = Session::new(self.inner.clone())?;
         let sink = SessionSink { session: &session, zstd_level: self.zstd_level() };
         let Survey { tree, skipped, content_len, .. } = survey(tree, self.profile(), options, progress, &sink)?;
-        let mut encoder = sink.worker();
+        let (mut encoder, _) = sink.worker();
         let mut records = Vec::new();
         let root = encode_trees(&tree, &mut |id, raw| {
             if session.claim(id)? {
@@ -125,10 +125,11 @@ struct SessionSink<'a> {
 }
 
 impl Sink for SessionSink<'_> {
-    type Worker = RecordEncoder;
+    /// The buffer is kept, because a fresh one for every chunk costs page faults.
+    type Worker = (RecordEncoder, Vec<u8>);
 
-    fn worker(&self) -> RecordEncoder {
-        RecordEncoder::new(self.zstd_level)
+    fn worker(&self) -> Self::Worker {
+        (RecordEncoder::new(self.zstd_level), Vec::new())
     }
 
     fn has_recipe(&self, blob: BlobId) -> Result<bool> {
@@ -139,11 +140,13 @@ impl Sink for SessionSink<'_> {
         self.session.claim(id.into())
     }
 
-    fn put_chunk(&self, encoder: &mut RecordEncoder, id: ChunkId, raw: &[u8], _: Piece) -> Result<()> {
-        self.session.append(&record(encoder, id.into(), raw)?)
+    fn put_chunk(&self, (encoder, buf): &mut Self::Worker, id: ChunkId, raw: &[u8], _: Piece) -> Result<()> {
+        buf.clear();
+        encoder.encode_known(id.into(), raw, buf).map_err(Error::Refused)?;
+        self.session.append(buf)
     }
 
-    fn put_recipe(&self, encoder: &mut RecordEncoder, recipe: &Recipe) -> Result<()> {
+    fn put_recipe(&self, (encoder, _): &mut Self::Worker, recipe: &Recipe) -> Result<()> {
         let raw = recipe.encode();
         let id = recipe.id();
         if self.session.claim(id.into())? {

@@ -123,3 +123,25 @@ fn locations_outside_the_pack_or_of_other_records_are_refused() {
     refused(Location { raw_len: first.raw_len + 1, ..first });
     assert!(reader.is_record(samples[0].id, first));
 }
+
+/// The example of `spec/pack.md` and the whole pack around it, byte for byte.
+#[test]
+fn the_bytes_are_those_of_the_specification() {
+    let dir = tempfile::tempdir().expect("dir");
+    let abc = crate::support::sample_of(dominator_store_core::ObjectKind::Chunk, b"abc");
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    assert_eq!(hex(&abc.record), RECORD);
+    let (path, _) = seal(dir.path(), &[abc]);
+    assert_eq!(hex(&fs::read(path).expect("read")), [HEADER, RECORD, TRAILER].concat());
+}
+
+const HEADER: &str = "446f6d5061636b0a01000000000000000700000000000000911d4217e8a0c624";
+const RECORD: &str = concat!(
+    "0100000003000000030000006437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85ccff2c3e10e5cc8e",
+    "616263",
+);
+const TRAILER: &str = concat!(
+    "01000000030000000300000020000000000000006437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85",
+    "01000000000000005700000000000000a2d367a88106758fd41a421c51c32bcbb05cc270fc4a8ef181d51e5422b03080446f6d45",
+    "6e642e0a",
+);

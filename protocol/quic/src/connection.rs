@@ -9,7 +9,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -59,6 +59,8 @@ pub(crate) struct Shared {
     _clock: Arc<ClockKeeper>,
     pub(crate) sent_len: AtomicU64,
     pub(crate) received_len: AtomicU64,
+    /// Calls that somebody still holds.
+    call_count: AtomicUsize,
     /// Cap that the peer asked for.
     pub(crate) asked_rate: Pacer,
     /// Cap of our whole endpoint.
@@ -92,6 +94,7 @@ impl Connection {
             _clock: Arc::clone(origin.clock),
             sent_len: AtomicU64::new(0),
             received_len: AtomicU64::new(0),
+            call_count: AtomicUsize::new(0),
             asked_rate: Pacer::unlimited(),
             send_rate: origin.settings.send_rate.clone(),
             receive_rate: Pacer::unlimited(),
@@ -195,6 +198,15 @@ impl Connection {
         self.quic.rtt()
     }
 
+    /// Returns how many calls are under way, in both directions.
+    pub fn call_count(&self) -> usize {
+        self.shared.call_count.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
     /// Tells whether calls can still be tried.
     pub fn is_open(&self) -> bool {
         self.quic.close_reason().is_none()
@@ -216,6 +228,23 @@ impl Connection {
 
     pub(crate) fn error(&self, error: quinn::ConnectionError) -> Error {
         self.shared.error(error)
+    }
+}
+
+/// Counts a call as long as it is held.
+#[derive(Debug)]
+pub(crate) struct OpenCall(Arc<Shared>);
+
+impl OpenCall {
+    pub(crate) fn new(shared: &Arc<Shared>) -> Self {
+        shared.call_count.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(shared))
+    }
+}
+
+impl Drop for OpenCall {
+    fn drop(&mut self) {
+        self.0.call_count.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -14,19 +14,19 @@ use std::{
     time::Duration,
 };
 
-use quinn::{EndpointConfig, IdleTimeout, TokioRuntime, TransportConfig, VarInt};
+use quinn::{EndpointConfig, IdleTimeout, TransportConfig, VarInt, congestion::CubicConfig};
 use rustls_pki_types::ServerName;
 use tokio::{sync::Mutex, task::JoinSet, time::timeout};
 
 use crate::{
-    CloseCode, Connection, Credentials, CredentialsWatch, Error, Pacer, Service, TrustError,
+    CloseCode, Connection, Credentials, CredentialsWatch, Error, Network, Pacer, Service, TrustError, Udp,
     anchors::PeerRole,
     clock::ClockKeeper,
     connection::Origin,
     limits::{
         CALL_IDLE_TIMEOUT, CALLS_MAX, CLIENT_WINDOW, CONNECTIONS_MAX, HANDSHAKE_TIMEOUT, HANDSHAKES_MAX,
-        HANDSHAKES_UNPROVEN_MAX, IDLE_TIMEOUT, INCOMING_BUFFER_LEN, INCOMING_BUFFER_TOTAL_LEN, SEND_WINDOW,
-        SERVER_WINDOW, SOCKET_BUFFER_LEN, STREAM_WINDOW,
+        HANDSHAKES_UNPROVEN_MAX, IDLE_TIMEOUT, INCOMING_BUFFER_LEN, INCOMING_BUFFER_TOTAL_LEN, INITIAL_WINDOW,
+        SEND_WINDOW, SERVER_WINDOW, STREAM_WINDOW,
     },
 };
 
@@ -43,6 +43,8 @@ pub struct Settings {
     pub send_rate: Pacer,
     /// Cap on what all connections of the endpoint receive.
     pub receive_rate: Pacer,
+    /// Where datagrams go: the operating system, unless a test puts something else here.
+    pub network: Arc<dyn Network>,
 }
 
 impl Default for Settings {
@@ -53,6 +55,7 @@ impl Default for Settings {
             call_idle_timeout: CALL_IDLE_TIMEOUT,
             send_rate: Pacer::unlimited(),
             receive_rate: Pacer::unlimited(),
+            network: Arc::new(Udp),
         }
     }
 }
@@ -105,7 +108,7 @@ impl Server {
         config.transport_config(Arc::new(transport)).migration(false);
         config.max_incoming(HANDSHAKES_MAX);
         config.incoming_buffer_size(INCOMING_BUFFER_LEN).incoming_buffer_size_total(INCOMING_BUFFER_TOTAL_LEN);
-        let endpoint = open_endpoint(address, Some(config))?;
+        let endpoint = open_endpoint(address, Some(config), &*settings.network)?;
         let origin = ServerOrigin {
             settings,
             watch: watch.clone(),
@@ -190,7 +193,7 @@ impl Client {
         let mut transport = transport(&settings);
         transport.max_concurrent_bidi_streams(VarInt::from_u32(0));
         transport.receive_window(VarInt::from_u32(CLIENT_WINDOW));
-        let endpoint = open_endpoint(address, None)?;
+        let endpoint = open_endpoint(address, None, &*settings.network)?;
         let clock = Arc::new(ClockKeeper::start(watch));
         Ok(Self { endpoint, watch: watch.clone(), clock, transport: Arc::new(transport), settings })
     }
@@ -238,6 +241,15 @@ impl Client {
     /// # Errors
     /// Those of `connect`, of the last address that was tried; also when the host has no address.
     pub async fn connect_to(&self, host_port: &str, server_name: Option<&str>) -> Result<Connection, Error> {
+        Ok(self.connect_to_any(host_port, server_name).await?.0)
+    }
+
+    /// Does as `connect_to`, and also returns the name that the certificate is for.
+    pub(crate) async fn connect_to_any(
+        &self,
+        host_port: &str,
+        server_name: Option<&str>,
+    ) -> Result<(Connection, String), Error> {
         let resolve = |source| Error::Resolve { host: host_port.to_owned(), source };
         let addresses: Vec<SocketAddr> = tokio::net::lookup_host(host_port).await.map_err(resolve)?.collect();
         let host = host_port.rsplit_once(':').map_or(host_port, |(host, _)| host);
@@ -245,7 +257,7 @@ impl Client {
         let mut last_error = resolve(std::io::Error::from(std::io::ErrorKind::NotFound));
         for address in addresses {
             match self.connect(address, server_name).await {
-                Ok(connection) => return Ok(connection),
+                Ok(connection) => return Ok((connection, server_name.to_owned())),
                 Err(error) => last_error = error,
             }
         }
@@ -317,6 +329,8 @@ async fn complete(incoming: quinn::Incoming, origin: ServerOrigin) -> Option<Con
 }
 
 fn transport(settings: &Settings) -> TransportConfig {
+    let mut congestion = CubicConfig::default();
+    congestion.initial_window(INITIAL_WINDOW);
     let mut transport = TransportConfig::default();
     transport
         .max_concurrent_uni_streams(VarInt::from_u32(0))
@@ -325,24 +339,20 @@ fn transport(settings: &Settings) -> TransportConfig {
         .max_idle_timeout(IdleTimeout::try_from(settings.idle_timeout).ok())
         .keep_alive_interval(settings.keep_alive)
         .send_fairness(false)
+        .congestion_controller_factory(Arc::new(congestion))
         .datagram_receive_buffer_size(None);
     transport
 }
 
-fn open_endpoint(address: SocketAddr, config: Option<quinn::ServerConfig>) -> Result<quinn::Endpoint, Error> {
+fn open_endpoint(
+    address: SocketAddr,
+    config: Option<quinn::ServerConfig>,
+    network: &dyn Network,
+) -> Result<quinn::Endpoint, Error> {
     let bind = |source| Error::Bind { address, source };
-    let socket =
-        socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::DGRAM, Some(socket2::Protocol::UDP))
-            .map_err(bind)?;
-    if address.is_ipv6() {
-        // Both families where the system allows it; where it does not, IPv6 alone is what was asked for.
-        let _ = socket.set_only_v6(false);
-    }
-    // The kernel caps these at its own limits; a smaller buffer costs speed under load, nothing else.
-    let _ = socket.set_recv_buffer_size(SOCKET_BUFFER_LEN);
-    let _ = socket.set_send_buffer_size(SOCKET_BUFFER_LEN);
-    socket.bind(&address.into()).map_err(bind)?;
-    quinn::Endpoint::new(EndpointConfig::default(), config, socket.into(), Arc::new(TokioRuntime)).map_err(bind)
+    let socket = network.bind(address).map_err(bind)?;
+    quinn::Endpoint::new_with_abstract_socket(EndpointConfig::default(), config, socket, network.runtime())
+        .map_err(bind)
 }
 
 fn local_addr(endpoint: &quinn::Endpoint) -> Result<SocketAddr, Error> {

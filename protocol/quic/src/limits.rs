@@ -20,6 +20,8 @@ pub const CLIENT_WINDOW: u32 = 32 << 20;
 pub const SERVER_WINDOW: u32 = 16 << 20;
 /// Bytes that a connection keeps until the peer has acknowledged them.
 pub const SEND_WINDOW: u32 = 8 << 20;
+/// Bytes that a connection sends before anything is acknowledged: 32 packets, which saves a long link two round trips.
+pub const INITIAL_WINDOW: u64 = 32 * 1200;
 /// Smallest connection window, in either direction, under a cap.
 pub const CAPPED_WINDOW_MIN: u32 = 256 << 10;
 /// Calls that a peer may have open at once on one connection.
@@ -34,6 +36,10 @@ pub const INCOMING_BUFFER_LEN: u64 = 64 << 10;
 pub const INCOMING_BUFFER_TOTAL_LEN: u64 = 16 << 20;
 /// Connections that a server has open at once.
 pub const CONNECTIONS_MAX: usize = 16_384;
+/// Connections of a pool.
+pub const POOL_CONNECTIONS_MAX: usize = 32;
+/// Bytes per second below which a connection of a capped pool is not worth having.
+pub const POOL_RATE_MIN: u64 = 256 << 10;
 /// Socket buffer that is asked of the kernel, which may give less.
 pub const SOCKET_BUFFER_LEN: usize = 4 << 20;
 /// Bytes of frames that are collected before they are written.

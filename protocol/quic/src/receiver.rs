@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 use crate::{
     Error,
-    connection::Shared,
+    connection::{OpenCall, Shared},
     pace::{Share, piece_len, take},
 };
 
@@ -35,12 +35,14 @@ pub struct Receiver {
     is_ended: bool,
     /// At the side that answers: the method whose scope is checked.
     gate: Option<Method>,
+    _open: OpenCall,
 }
 
 impl Receiver {
     pub(crate) fn new(stream: RecvStream, shared: Arc<Shared>, rule: FrameRule) -> Self {
         Self {
             stream,
+            _open: OpenCall::new(&shared),
             caps: [shared.endpoint_receive_rate.share(), shared.receive_rate.share()],
             shared,
             decoder: FrameDecoder::new(rule),

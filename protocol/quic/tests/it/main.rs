@@ -1,4 +1,4 @@
-//! Connections and calls over the loopback interface, with real certificates.
+//! Connections and calls with real certificates, over the loopback interface and over a simulated network.
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
@@ -8,6 +8,9 @@ mod fleet;
 mod home;
 mod hostile;
 mod pacing;
+mod pool;
 mod reload;
 mod revocation;
 mod trust;
+mod virtual_net;
+mod weather;

@@ -1,4 +1,4 @@
-//! Limits of the image server (`spec/wire.md#image-server`).
+//! Limits of the image server: policy of the server, not part of the protocol.
 //!
 //! Owns the numbers. Invariant: each bounds something that a peer could otherwise make grow.
 //!

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::{
     operand::{Captured, Operand, Side, differences},
-    threads,
+    skipped_text, threads,
 };
 use crate::{
     error::Outcome,
@@ -121,7 +121,7 @@ pub(super) fn verify(settings: &Settings, args: &Verify) -> Result<Outcome> {
     let (_, image) = images.image(&args.name)?;
     let captured = Captured::read(&args.path, Some(&image), threads(args.threads))?;
     for (path, skipped) in &captured.skipped {
-        eprintln!("not compared: {path} ({skipped:?})");
+        eprintln!("not compared: {}", skipped_text(path, *skipped));
     }
     let found = differences(&Side::Image(&images, image.root), &Side::Captured(&captured))?;
     tell(&found, args.json)?;

@@ -16,6 +16,8 @@ use std::num::NonZeroUsize;
 
 use anyhow::Result;
 use clap::Subcommand;
+use dominator_store_core::TreePath;
+use dominator_store_fs::Skipped;
 
 use crate::{error::Outcome, settings::Settings};
 
@@ -53,4 +55,12 @@ pub(crate) fn run(settings: &Settings, command: ImageCommand) -> Result<Outcome>
 /// Returns how many threads to use where the command line does not say.
 fn threads(asked: Option<NonZeroUsize>) -> NonZeroUsize {
     asked.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN)
+}
+
+/// Says what is left out of an image, and why.
+fn skipped_text(path: &TreePath, why: Skipped) -> String {
+    match why {
+        Skipped::Socket => format!("{path} (socket)"),
+        Skipped::ForeignMount => format!("{path} (another file system is mounted there)"),
+    }
 }

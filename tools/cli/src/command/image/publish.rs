@@ -24,7 +24,7 @@ use dominator_store_core::{
 use dominator_store_engine::{self as engine, PublishOptions, Store, StoreOptions};
 use serde::{Deserialize, Serialize};
 
-use super::threads;
+use super::{skipped_text, threads};
 use crate::{
     error::Outcome,
     link::Link,
@@ -209,7 +209,7 @@ fn publish_to_store(dir: &Path, order: &Order<'_>, meter: &Meter) -> Result<Repo
         new_object_count: published.new_object_count,
         stored_len: published.new_stored_len,
         elapsed_ms: 0,
-        skipped: published.skipped.iter().map(|(path, why)| format!("{path} ({why:?})")).collect(),
+        skipped: published.skipped.iter().map(|(path, why)| skipped_text(path, *why)).collect(),
     })
 }
 

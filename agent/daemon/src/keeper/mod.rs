@@ -69,11 +69,20 @@ pub struct UpdateOrder {
 #[derive(Debug)]
 pub enum Told {
     /// An apply that was cut short is finished (to this image) or undone, or this failed.
-    Recovered(Result<Option<ImageId>, String>),
+    Recovered(Result<Recovery, String>),
     /// A pass is over.
     Scanned(Result<Arc<Snapshot>, String>),
     /// An update is over.
     Updated(Box<Updated>),
+}
+
+/// What was found and done at the start.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Recovery {
+    /// The image whose apply was cut short and is finished now.
+    pub image: Option<ImageId>,
+    /// What a person should look at.
+    pub doubt: Option<String>,
 }
 
 /// The end of an update.
@@ -275,17 +284,7 @@ impl<F: FnMut(Told)> Work<F> {
         let result = match self.keeper.applier.recover(&*self.keeper.manager) {
             Ok(recovered) => {
                 self.recovered = true;
-                match recovered {
-                    Recovered::Nothing => Ok(None),
-                    Recovered::Applied(applied) => {
-                        tracing::info!(image = %applied.image, "an apply that was cut short is finished");
-                        Ok(Some(applied.image))
-                    }
-                    other => {
-                        tracing::info!(outcome = ?other, "an apply that was cut short is undone");
-                        Ok(None)
-                    }
-                }
+                Ok(recovery(recovered))
             }
             Err(error) => {
                 let text = format!("an apply that was cut short cannot be recovered: {}", chain(&error));
@@ -323,6 +322,29 @@ impl<F: FnMut(Told)> Work<F> {
             set_nice(SCAN_NICE);
         }
         Ok(snapshot)
+    }
+}
+
+fn recovery(recovered: Recovered) -> Recovery {
+    match recovered {
+        Recovered::Nothing => Recovery::default(),
+        Recovered::Applied(applied) => {
+            tracing::info!(image = %applied.image, "an apply that was cut short is finished");
+            let doubt = update::name_failures(&applied.service_failures);
+            Recovery { image: Some(applied.image), doubt }
+        }
+        Recovered::Discarded(_) | Recovered::RolledBack(_) => {
+            tracing::info!("an apply that was cut short is undone");
+            Recovery::default()
+        }
+        Recovered::Unreadable(error) => {
+            let text = format!(
+                "the journal of an apply cannot be followed and was put aside; look whether services are down: {}",
+                chain(error.as_ref())
+            );
+            tracing::error!(error = text, "recovery is in doubt");
+            Recovery { image: None, doubt: Some(text) }
+        }
     }
 }
 

@@ -20,6 +20,7 @@ use crate::{
     fetch::{LocalTrees, Provider, TreeError},
     limits::{NAMED_PATH_COUNT_MAX, UPDATE_ATTEMPT_COUNT_MAX},
     scan::Snapshot,
+    service::ServiceFailure,
 };
 
 /// How an update ended well.
@@ -209,7 +210,6 @@ fn make_plan(order: &UpdateOrder, snapshot: &Snapshot, keeper: &super::Keeper) -
 }
 
 fn report(applied: &Applied, plan: &Plan, blocked: Option<String>, is_machine: bool) -> UpdateReport {
-    let failures: Vec<String> = applied.service_failures.iter().map(|failure| chain(&failure.error)).collect();
     let after = match (applied.reboot, applied.restart_agent) {
         // The agent manages a directory: the machine that the image means is not this one.
         _ if !is_machine => After::Nothing,
@@ -221,9 +221,15 @@ fn report(applied: &Applied, plan: &Plan, blocked: Option<String>, is_machine: b
         window_us: Some(applied.window_us),
         changed_count: plan.changed().count() as u64,
         blocked,
-        service_failures: (!failures.is_empty()).then(|| failures.join("; ")),
+        service_failures: name_failures(&applied.service_failures),
         after,
     }
+}
+
+/// Says which services did not do as they were told.
+pub(super) fn name_failures(failures: &[ServiceFailure]) -> Option<String> {
+    let texts: Vec<String> = failures.iter().map(|failure| chain(&failure.error)).collect();
+    (!texts.is_empty()).then(|| texts.join("; "))
 }
 
 /// Says why an apply failed, and whether fetching again would help.

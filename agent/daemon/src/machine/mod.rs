@@ -7,19 +7,23 @@
 //!
 //! Does no IO and keeps no time: `agent` does.
 
+mod trouble;
+
 use std::sync::Arc;
 
 use dominator_protocol_core::{
     CallFailure, ErrorCode, Fetch, Payload, Phase, PollReply, Progress, Require, Update, limits::clip,
 };
-use dominator_store_core::{Digest, ImageId};
+use dominator_store_core::Digest;
 
 use crate::{
     fetch::{Content, FetchOrder, Purpose},
-    keeper::{UpdateOrder, Updated},
+    keeper::{Recovery, UpdateOrder, Updated},
     scan::Snapshot,
     state::{NamedImage, NamedImageError, Saved},
 };
+
+use trouble::{Trouble, Troubles};
 
 /// Something that the controller tells the agent to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,17 +113,6 @@ struct Fetching {
     waiting: bool,
 }
 
-/// What is wrong, by what it stops; the first is what is told.
-#[derive(Debug, Default)]
-struct Troubles {
-    recovery: Option<String>,
-    update: Option<String>,
-    services: Option<String>,
-    fetch: Option<String>,
-    planned: Option<String>,
-    scan: Option<String>,
-}
-
 impl Machine {
     /// Starts with what was remembered; `instance` is drawn anew at each start.
     pub fn new(instance: u64, saved: Saved) -> Self {
@@ -184,7 +177,7 @@ impl Machine {
             progress: lens
                 .filter(|(_, total_len)| *total_len > 0)
                 .map(|(done_len, total_len)| Progress { done_len, total_len }),
-            last_error: self.troubles.first().map(|text| clip(text).to_owned()),
+            last_error: self.troubles.latest().map(|text| clip(text).to_owned()),
             planned_ready: self.planned.as_ref().map(|content| content.image),
             last_window_us: self.last_window_us,
             last_changed_count: self.last_changed_count,
@@ -243,16 +236,19 @@ impl Machine {
     }
 
     /// Takes note that an apply that was cut short is finished or undone, or that this failed and will be tried again.
-    pub fn handle_recovered(&mut self, result: Result<Option<ImageId>, String>) -> Vec<Output> {
+    pub fn handle_recovered(&mut self, result: Result<Recovery, String>) -> Vec<Output> {
         match result {
-            Ok(image) => {
+            Ok(Recovery { image, doubt }) => {
                 self.recovering = false;
-                self.troubles.recovery = None;
+                self.troubles.clear(&[Trouble::Recovery]);
+                if doubt.is_some() {
+                    self.troubles.set(Trouble::Services, doubt);
+                }
                 let required = self.required.clone().filter(|required| Some(required.id) == image);
                 required.map_or_else(Vec::new, |required| self.note_applied(&required))
             }
             Err(error) => {
-                self.troubles.recovery = Some(error);
+                self.troubles.set(Trouble::Recovery, Some(error));
                 Vec::new()
             }
         }
@@ -263,19 +259,19 @@ impl Machine {
         let snapshot = match result {
             Ok(snapshot) => snapshot,
             Err(error) => {
-                self.troubles.scan = Some(error);
+                self.troubles.set(Trouble::Scan, Some(error));
                 return Vec::new();
             }
         };
         self.scan_count += 1;
-        self.troubles.scan = snapshot.unread().first().map(|unread| {
+        let unread = snapshot.unread().first().map(|unread| {
             let count = snapshot.unread().len();
             format!("{count} files cannot be read, first {}: {}", unread.path, unread.error)
         });
+        self.troubles.set(Trouble::Scan, unread);
         self.snapshot = Some(Arc::clone(&snapshot));
         if self.is_equal() {
-            self.troubles.update = None;
-            self.troubles.fetch = None;
+            self.troubles.clear(&[Trouble::Update, Trouble::Fetch]);
         }
         match &mut self.fetch {
             Some(fetching) if fetching.waiting => {
@@ -290,17 +286,20 @@ impl Machine {
     pub fn handle_fetched(&mut self, result: Result<Arc<Content>, String>) -> Vec<Output> {
         let Some(Fetching { order, .. }) = self.fetch.take() else { return Vec::new() };
         let (trouble, slot) = match order.purpose {
-            Purpose::Required => (&mut self.troubles.fetch, &mut self.content),
-            Purpose::Planned => (&mut self.troubles.planned, &mut self.planned),
+            Purpose::Required => (Trouble::Fetch, &mut self.content),
+            Purpose::Planned => (Trouble::Planned, &mut self.planned),
         };
         match result {
             Ok(content) => {
-                *trouble = None;
+                self.troubles.clear(&[trouble]);
                 *slot = Some(Arc::clone(&content));
                 vec![Output::Keep(order.purpose, Some(content))]
             }
             Err(error) => {
-                *trouble = Some(format!("fetch of {}: {error}", order.image.name));
+                let text = format!("fetch of {}: {error}", order.image.name);
+                // An error that came back is news, even in the same words.
+                self.troubles.clear(&[trouble]);
+                self.troubles.set(trouble, Some(text));
                 Vec::new()
             }
         }
@@ -314,9 +313,9 @@ impl Machine {
         let is_required = self.required.as_ref().is_some_and(|required| required.id == image.id);
         let is_used = match updated.result {
             Ok(report) => {
-                self.troubles.services = report.service_failures;
+                self.troubles.set(Trouble::Services, report.service_failures);
                 if is_required {
-                    self.troubles.update = report.blocked;
+                    self.troubles.set(Trouble::Update, report.blocked);
                 }
                 if let Some(window_us) = report.window_us {
                     self.last_window_us = Some(window_us);
@@ -327,7 +326,8 @@ impl Machine {
             }
             Err(failure) => {
                 if is_required {
-                    self.troubles.update = Some(failure.text);
+                    self.troubles.clear(&[Trouble::Update]);
+                    self.troubles.set(Trouble::Update, Some(failure.text));
                 }
                 failure.content_incomplete
             }
@@ -393,9 +393,7 @@ impl Machine {
                 }
                 _ => {}
             }
-            self.troubles.update = None;
-            self.troubles.services = None;
-            self.troubles.fetch = None;
+            self.troubles.clear(&[Trouble::Update, Trouble::Services, Trouble::Fetch]);
         }
         self.required = Some(Arc::clone(&image));
         outputs.push(Output::Configure(image));
@@ -469,13 +467,6 @@ impl Directive {
             Self::Update(message) => (Update::TAG, message.encode()),
         };
         (self.generation(), Digest::of(&[&[tag.tag()], bytes.as_slice()].concat()))
-    }
-}
-
-impl Troubles {
-    fn first(&self) -> Option<&str> {
-        let all = [&self.recovery, &self.update, &self.services, &self.fetch, &self.planned, &self.scan];
-        all.into_iter().flatten().next().map(String::as_str)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 
-use dominator_store_core::{Filter, TreeId};
+use dominator_store_core::{Filter, ImageId, TreeId};
 use dominator_store_fs::Dir;
 
 use super::*;
@@ -60,7 +60,7 @@ fn refusal(machine: &Machine, directive: Directive) -> ErrorCode {
 /// A machine that has recovered and scanned.
 fn ready() -> Machine {
     let mut machine = Machine::new(1, Saved::default());
-    machine.handle_recovered(Ok(None));
+    machine.handle_recovered(Ok(Recovery::default()));
     machine.handle_scan(Ok(empty()));
     machine
 }
@@ -132,7 +132,7 @@ fn a_fetch_waits_for_the_first_scan() {
     let a = image("a", TreeId::of(b"a"));
     direct(&mut machine, require(1, &a));
     assert!(direct(&mut machine, fetch(2, &a, false)).is_empty());
-    machine.handle_recovered(Ok(None));
+    machine.handle_recovered(Ok(Recovery::default()));
     assert!(matches!(machine.handle_scan(Ok(empty())).as_slice(), [Output::StartFetch(..)]));
     assert_eq!(machine.poll_reply(&OBSERVED).phase, Phase::Fetching);
     assert!(machine.handle_scan(Ok(empty())).is_empty());
@@ -221,6 +221,30 @@ fn lacking_content_must_be_fetched_again_and_other_failures_not() {
 }
 
 #[test]
+fn the_latest_trouble_is_told_and_an_older_one_when_it_is_over() {
+    let mut machine = ready();
+    let a = image("a", TreeId::of(b"a"));
+    let told = |machine: &Machine| machine.poll_reply(&OBSERVED).last_error;
+    direct(&mut machine, require(1, &a));
+    direct(&mut machine, fetch(2, &a, false));
+    machine.handle_fetched(Ok(content(&a)));
+    direct(&mut machine, update(3, &a));
+    let failure = UpdateFailure { text: "update".to_owned(), content_incomplete: true };
+    machine.handle_updated(Updated { result: Err(failure), scan: Err("scan".to_owned()) });
+    assert_eq!(told(&machine).as_deref(), Some("scan"));
+    direct(&mut machine, fetch(4, &a, false));
+    machine.handle_fetched(Err("down".to_owned()));
+    // The scan fails again in the same words, which is no news.
+    machine.handle_scan(Err("scan".to_owned()));
+    assert_eq!(told(&machine).as_deref(), Some("fetch of a: down"));
+    direct(&mut machine, fetch(5, &a, false));
+    machine.handle_fetched(Ok(content(&a)));
+    assert_eq!(told(&machine).as_deref(), Some("scan"));
+    machine.handle_scan(Ok(empty()));
+    assert_eq!(told(&machine).as_deref(), Some("update"));
+}
+
+#[test]
 fn a_required_image_that_changes_during_an_update_keeps_its_own_content() {
     let mut machine = ready();
     let (a, b) = (image("a", TreeId::of(b"a")), image("b", TreeId::of(b"b")));
@@ -245,7 +269,10 @@ fn nothing_is_updated_before_recovery_and_its_failure_is_told() {
     assert_eq!(refusal(&machine, update(2, &a)), ErrorCode::Busy);
     machine.handle_recovered(Err("journal".to_owned()));
     assert_eq!(machine.poll_reply(&OBSERVED).last_error.as_deref(), Some("journal"));
-    assert!(matches!(machine.handle_recovered(Ok(Some(a.id))).as_slice(), [Output::Save(_)]));
+    assert!(matches!(
+        machine.handle_recovered(Ok(Recovery { image: Some(a.id), doubt: None })).as_slice(),
+        [Output::Save(_)]
+    ));
     assert_eq!(machine.poll_reply(&OBSERVED).phase, Phase::Scanning);
 }
 

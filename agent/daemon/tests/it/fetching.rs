@@ -1,7 +1,7 @@
 //! Fetching: what travels, what does not, and what is refused.
 
 use dominator_protocol_core::{ErrorCode, Phase};
-use dominator_store_core::{ObjectId, ObjectKind};
+use dominator_store_core::{BlobId, ObjectId, ObjectKind};
 
 use crate::support::{ImageServer, Site, copy_tree, noise, root_of, write};
 
@@ -119,6 +119,27 @@ async fn a_swapped_recipe_is_refused() {
     assert!(reply.last_error.expect("an error").contains("unusable recipe of blob"));
     site.server.heal();
     controller.converge(&image, site.server_address()).await;
+    assert_eq!(root_of(&site.root()), image.root);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recipe_that_lies_costs_one_update_and_is_asked_for_again() {
+    let site = Site::new();
+    let tree = fill(&site, "tree");
+    let image = site.server.images().publish("image", &tree);
+    let blob = BlobId::of(&noise(100, 2_000_000));
+    let honest = site.server.images().recipes[&blob];
+    site.server.images().put_lying_recipe(blob);
+    let (_agent, mut controller) = site.start().await;
+    controller.require_and_wait(&image).await;
+    let empty = root_of(&site.root());
+    assert_eq!(controller.fetch_and_wait(&image, site.server_address()).await.last_error, None);
+    let error = controller.update_and_wait(&image).await.last_error.expect("an error");
+    assert!(error.contains(&blob.to_string()), "{error}");
+    assert_eq!(root_of(&site.root()), empty);
+    site.server.images().recipes.insert(blob, honest);
+    controller.fetch_and_wait(&image, site.server_address()).await;
+    assert_eq!(controller.update_and_wait(&image).await.last_error, None);
     assert_eq!(root_of(&site.root()), image.root);
 }
 

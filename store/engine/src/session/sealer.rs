@@ -13,7 +13,7 @@ use std::{
 
 use crossbeam_channel::{Sender, bounded};
 use dominator_store_core::{BlobId, ObjectKind, RecipeId};
-use dominator_store_pack::PackWriter;
+use dominator_store_pack::{PackWriter, durable};
 use parking_lot::Mutex;
 
 use crate::{Error, error::Result, index::Durability, limits::SEAL_QUEUE_LEN, store::Inner};
@@ -77,7 +77,17 @@ fn seal(inner: &Inner, writer: PackWriter, blobs: &HashMap<RecipeId, BlobId>) ->
     if writer.is_empty() {
         return Ok(writer.discard()?);
     }
-    let sealed = writer.seal()?;
+    let part = inner.objects.packs.dir().join(writer.pack().unsealed_name());
+    let sealed = match writer.seal() {
+        Ok(sealed) => sealed,
+        Err(error) => {
+            // The disk may be full: what cannot be finished must not stay in the way of others.
+            if let Err(error) = durable::remove_file(&part) {
+                tracing::warn!(error = &error as &dyn std::error::Error, "unfinished pack could not be removed");
+            }
+            return Err(error.into());
+        }
+    };
     let mut batch = inner.objects.index.batch();
     for row in sealed.rows() {
         batch.put_object(row.id, row.location(sealed.pack()));

@@ -3,6 +3,7 @@
 mod access;
 mod crash;
 mod damage;
+mod full;
 mod publish;
 mod rebuild;
 mod support;

@@ -4,6 +4,8 @@
 //!
 //! Bounds of formats are in `store/core`, those of packs in `store/pack`.
 
+use std::time::Duration;
+
 /// Blobs up to this length are read into memory as a whole; longer ones pass through a window of this length.
 pub const WINDOW_LEN: usize = 4 * 1024 * 1024;
 /// Files at least this long are read first, so that none of them is left to one thread at the end.
@@ -39,3 +41,7 @@ pub const TABLE_LEN: u64 = 64 * 1024 * 1024;
 pub const INDEX_OPEN_FILES_MAX: i32 = 512;
 /// Times that a read-only open is tried while the owner replaces files under it.
 pub const READ_ONLY_RETRY_COUNT: usize = 5;
+/// How long an owner waits for the lock of one that has just ended.
+pub const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+/// Time between two tries to take the lock.
+pub const LOCK_RETRY_INTERVAL: Duration = Duration::from_millis(20);

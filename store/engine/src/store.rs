@@ -9,6 +9,8 @@ use std::{
     fs::{self, File, TryLockError},
     path::{Path, PathBuf},
     sync::Arc,
+    thread,
+    time::Instant,
 };
 
 use dominator_store_core::Profile;
@@ -16,7 +18,14 @@ use dominator_store_pack::{PackId, durable};
 use parking_lot::Mutex;
 
 use crate::{
-    Error, StoreOptions, catalog::CatalogLog, error::Result, format, index::Index, objects::Objects, packs::Packs,
+    Error, StoreOptions,
+    catalog::CatalogLog,
+    error::Result,
+    format,
+    index::Index,
+    limits::{LOCK_PATIENCE, LOCK_RETRY_INTERVAL},
+    objects::Objects,
+    packs::Packs,
     recover::recover,
 };
 
@@ -144,9 +153,14 @@ fn lock(dir: &Path) -> Result<File> {
     let path = dir.join(LOCK);
     let file = File::options().create(true).truncate(false).write(true).open(&path);
     let file = file.map_err(Error::io("open", &path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Error::InUse { path: dir.to_owned() }),
-        Err(TryLockError::Error(error)) => Err(Error::io("lock", &path)(error)),
+    let start = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            // A child of the last owner shares its lock from fork to exec, an owner that was killed until it is reaped.
+            Err(TryLockError::WouldBlock) if start.elapsed() < LOCK_PATIENCE => thread::sleep(LOCK_RETRY_INTERVAL),
+            Err(TryLockError::WouldBlock) => return Err(Error::InUse { path: dir.to_owned() }),
+            Err(TryLockError::Error(error)) => return Err(Error::io("lock", &path)(error)),
+        }
     }
 }

@@ -5,6 +5,8 @@
 //!
 //! Bounds of journals are in `agent/core`.
 
+use std::time::Duration;
+
 /// Most directories of the root held open at a time.
 pub(super) const OPEN_DIR_COUNT_MAX: usize = 256;
 /// Bytes read and written at a time while staging.
@@ -26,3 +28,7 @@ pub(super) const JOURNAL_LEN_MAX: u64 = 2 << 30;
 pub(super) const SYNC_DIR_COUNT_MAX: usize = 64;
 /// Most paths that an error or a result lists.
 pub(super) const LISTED_PATH_COUNT_MAX: usize = 1000;
+/// How long an agent waits for the lock of one that has just ended.
+pub(super) const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+/// Time between two tries to take the lock.
+pub(super) const LOCK_RETRY_INTERVAL: Duration = Duration::from_millis(20);

@@ -5,7 +5,7 @@
 //!
 //! What others keep in it (the chunk cache, the state) is theirs.
 
-use std::{fs::File, os::fd::OwnedFd};
+use std::{fs::File, os::fd::OwnedFd, thread, time::Instant};
 
 use dominator_store_core::{Managed, Meta, Name, PRIVATE_DIR};
 use dominator_store_fs::{Dir, FileType, make_dir, write_dir_meta};
@@ -14,7 +14,10 @@ use rustix::{
     io::Errno,
 };
 
-use super::error::ApplyError;
+use super::{
+    error::ApplyError,
+    limits::{LOCK_PATIENCE, LOCK_RETRY_INTERVAL},
+};
 
 /// The private directory of one root.
 #[derive(Debug)]
@@ -65,10 +68,15 @@ impl PrivateDir {
 pub(super) fn lock(private: &PrivateDir) -> Result<File, ApplyError> {
     let flags = OFlags::RDWR | OFlags::CREATE;
     let fd = open_own(private.dir(), LOCK_NAME, flags).map_err(|errno| ApplyError::io("open the lock", errno))?;
-    match rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(fd.into()),
-        Err(Errno::WOULDBLOCK) => Err(ApplyError::Locked),
-        Err(errno) => Err(ApplyError::io("take the lock", errno)),
+    let start = Instant::now();
+    loop {
+        match rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(fd.into()),
+            // A child of the last agent shares its lock from fork to exec, an agent that was killed until it is reaped.
+            Err(Errno::WOULDBLOCK) if start.elapsed() < LOCK_PATIENCE => thread::sleep(LOCK_RETRY_INTERVAL),
+            Err(Errno::WOULDBLOCK) => return Err(ApplyError::Locked),
+            Err(errno) => return Err(ApplyError::io("take the lock", errno)),
+        }
     }
 }
 
